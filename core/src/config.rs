@@ -1,0 +1,95 @@
+//! What must be equal on every node of a cluster.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::limits;
+use crate::types::{ClusterId, GroupId, Namespace, NodeId};
+
+/// The cluster as every node must see it. Compared at each peer handshake by its fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterConfig {
+    /// The cluster's name.
+    pub cluster: ClusterId,
+    /// The voters, ascending.
+    pub nodes: Vec<NodeId>,
+    /// Each is one Raft group for now; the group's number is its place here, from 1.
+    pub namespaces: Vec<Namespace>,
+    /// The clocks of consensus.
+    pub timing: Timing,
+}
+
+/// The clocks of consensus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// How often a leader shows that it lives.
+    pub heartbeat: Duration,
+    /// Shortest election timeout; redrawn for every campaign.
+    pub election_min: Duration,
+    /// Longest election timeout, and the time a voter keeps to a leader it has heard of.
+    pub election_max: Duration,
+}
+
+impl Timing {
+    /// S0-095: 150 to 300 ms elections, 50 ms heartbeats.
+    pub fn production() -> Timing {
+        Timing {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(300),
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// Checks what the fields say of each other.
+    ///
+    /// # Errors
+    /// A sentence that names the field and what to do.
+    pub fn validate(&self) -> Result<(), String> {
+        let Timing { heartbeat, election_min, election_max } = self.timing;
+        if self.cluster.0.is_empty() {
+            return Err("`cluster` is empty; give the cluster a name".to_owned());
+        }
+        if self.nodes.is_empty() || self.nodes.len() > limits::NODES_MAX {
+            return Err(format!("list 1 to {} nodes", limits::NODES_MAX));
+        }
+        if !self.nodes.is_sorted_by(|a, b| a < b) {
+            return Err("the same node id is listed twice, or ids are not ascending".to_owned());
+        }
+        if self.namespaces.is_empty() || self.namespaces.len() > limits::NAMESPACES_MAX {
+            return Err(format!("list 1 to {} namespaces", limits::NAMESPACES_MAX));
+        }
+        let mut names: Vec<_> = self.namespaces.iter().collect();
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("namespace `{}` is listed twice", twice[0]));
+        }
+        // One lost heartbeat, and one that is late, must not start an election (DESIGN §2).
+        if heartbeat.is_zero() || heartbeat * 3 > election_min {
+            return Err("`election_min` must be at least three heartbeats".to_owned());
+        }
+        if election_min >= election_max {
+            return Err("`election_max` must be above `election_min`".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The group that holds `namespace`.
+    pub fn group(&self, namespace: &Namespace) -> Option<GroupId> {
+        let place = self.namespaces.iter().position(|listed| listed == namespace)?;
+        u32::try_from(place + 1).ok().map(GroupId)
+    }
+
+    /// Every group with its namespace.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Namespace)> {
+        (1..).map(GroupId).zip(&self.namespaces)
+    }
+
+    /// Equal exactly when the configurations are: nodes that differ must not talk.
+    pub fn fingerprint(&self) -> u64 {
+        xxh3_64(&crate::codec::encode(self))
+    }
+}

@@ -1,0 +1,189 @@
+//! Everything a replica can ask of its driver.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::command::{Outcome, Refusal};
+use crate::event::Event;
+use crate::input::{IoId, RequestId};
+use crate::limits;
+use crate::message::Message;
+use crate::types::{NodeId, OpId, Record, Token, Version};
+
+/// One thing the driver must do. No effect's correctness depends on the order in which the driver
+/// runs them, but that writes stay in the order issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// May be lost, repeated, reordered.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Append at `offset`, sync, then come back as [`crate::Input::Io`]. Writes complete in the
+    /// order issued; a crash keeps every completed one and any part of the pending ones.
+    WalWrite {
+        /// Names the completion.
+        io: IoId,
+        /// Where the bytes go: always the end of the previous write.
+        offset: u64,
+        /// One or more whole frames.
+        bytes: Vec<u8>,
+    },
+    /// At most once per request.
+    Reply {
+        /// Who waits.
+        request: RequestId,
+        /// The answer.
+        response: Response,
+    },
+    /// Something worth a trace line or a counter.
+    Event(Event),
+    /// The process must end: its state is not to be trusted further.
+    Fatal {
+        /// Why, in one line.
+        reason: String,
+    },
+}
+
+/// What a client hears.
+pub type Response = Result<Answer, Failure>;
+
+/// A request that did what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The write happened: now, or when the same operation was first received.
+    Done {
+        /// The operation's name.
+        op: OpId,
+        /// Written or deleted; never [`Outcome::Refused`], that is a [`Failure`].
+        outcome: Outcome,
+        /// The outcome was recorded before this request ran (S0-060).
+        replayed: bool,
+    },
+    /// The read's result.
+    Read {
+        /// The actor, if it exists.
+        record: Option<Record>,
+        /// The log index this replica had applied.
+        applied: u64,
+        /// Time since this replica last knew it was level with its leader; zero for a
+        /// linearizable read, `None` when it has not been level since it started.
+        age: Option<Duration>,
+    },
+}
+
+/// A request that did not, or that may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Apply decided against it. Did not happen.
+    Refused(Refusal),
+    /// No namespace of that name. Did not happen.
+    UnknownNamespace,
+    /// A queue is full. Did not happen; try again after the hint.
+    Busy {
+        /// Which limit.
+        queue: Queue,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// No leader with a quorum in time, and nothing was sent. Did not happen.
+    Unavailable,
+    /// The answer did not come in time. It may have happened, or may yet.
+    Unknown,
+}
+
+/// Whether a request that failed took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It did not happen and will not.
+    Refused,
+    /// It may have happened, or may yet happen.
+    Unknown,
+}
+
+/// The queues that can be full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// [`limits::REQUESTS_MAX`].
+    Requests,
+    /// [`limits::REQUEST_BYTES_MAX`].
+    RequestBytes,
+    /// [`limits::WAL_BYTES_MAX`].
+    Wal,
+}
+
+impl Failure {
+    /// Whether the request took effect.
+    pub fn certainty(&self) -> Certainty {
+        match self {
+            // The first attempt of an expired or reused name may well have happened, this one not.
+            Failure::Refused(_)
+            | Failure::UnknownNamespace
+            | Failure::Busy { .. }
+            | Failure::Unavailable => Certainty::Refused,
+            Failure::Unknown => Certainty::Unknown,
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Failure::Refused(Refusal::AlreadyExists { .. }) => "already_exists",
+            Failure::Refused(Refusal::NotFound) => "not_found",
+            Failure::Refused(Refusal::Conflict { .. }) => "conflict",
+            Failure::Refused(Refusal::OpIdReused) => "idempotency_key_reused",
+            Failure::Refused(Refusal::SessionExpired) => "session_expired",
+            Failure::Refused(Refusal::OpIdFromFuture) => "idempotency_key_from_future",
+            Failure::UnknownNamespace => "unknown_namespace",
+            Failure::Busy { .. } => "busy",
+            Failure::Unavailable => "unavailable",
+            Failure::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Refused(refusal) => refusal.fmt(f),
+            Failure::UnknownNamespace => f.write_str(
+                "there is no such namespace; add it to the cluster configuration of every node",
+            ),
+            Failure::Busy { queue, retry_after } => {
+                let limit = match queue {
+                    Queue::Requests => format!("{} requests are waiting", limits::REQUESTS_MAX),
+                    Queue::RequestBytes => {
+                        format!("{} bytes of requests are waiting", limits::REQUEST_BYTES_MAX)
+                    }
+                    Queue::Wal => format!("the log holds {} bytes", limits::WAL_BYTES_MAX),
+                };
+                write!(f, "{limit}; retry in {} ms", retry_after.as_millis())
+            }
+            Failure::Unavailable => {
+                f.write_str("no leader with a quorum answered in time; nothing was done, retry")
+            }
+            Failure::Unknown => f.write_str(
+                "no answer in time: the operation may or may not have happened; retry it with the \
+                 same idempotency key to learn which",
+            ),
+        }
+    }
+}
+
+impl Answer {
+    /// The token after a write, if there is one.
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Answer::Done { outcome: Outcome::Written { token, .. }, .. } => Some(*token),
+            Answer::Done { .. } => None,
+            Answer::Read { record, .. } => record.as_ref().map(|record| record.token),
+        }
+    }
+
+    /// The version after a write or of a read; 0 when the actor is absent (X-01).
+    pub fn version(&self) -> Version {
+        self.token().map_or(Version(0), |token| token.version)
+    }
+}

@@ -1,0 +1,80 @@
+//! What happened inside, in the words of the trace, the metrics and the tests.
+
+use std::fmt;
+
+use crate::types::{GroupId, NodeId};
+
+/// One line of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The replica's role, term or known leader in a group changed.
+    Role {
+        /// The group.
+        group: GroupId,
+        /// The role now.
+        role: Role,
+        /// The term now.
+        term: u64,
+        /// Who leads, as far as this replica knows.
+        leader: Option<NodeId>,
+    },
+    /// An entry was applied.
+    Applied {
+        /// The group.
+        group: GroupId,
+        /// Its term.
+        term: u64,
+        /// Its index.
+        index: u64,
+        /// A hash over everything applied up to here: equal on all replicas at equal index.
+        state_hash: u64,
+    },
+    /// A message was dropped before it reached Raft.
+    Dropped {
+        /// The sender.
+        from: NodeId,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+/// Why a message was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Meant for another node.
+    NotForUs,
+    /// Not a member, or no such group.
+    Stranger,
+    /// An answer to a question of an earlier life, or one already answered.
+    Stale,
+    /// The sender's data folder is not the one this replica has known: it was wiped.
+    OtherIncarnation,
+}
+
+/// What a replica is in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Has no vote.
+    Learner,
+    /// Follows or waits.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Role { group, role, term, leader } => {
+                let leader = leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
+                write!(f, "group {group} role {role:?} term {term} leader {leader}")
+            }
+            Event::Applied { group, term, index, state_hash } => {
+                write!(f, "group {group} applied {term}.{index} hash {state_hash:016x}")
+            }
+            Event::Dropped { from, reason } => write!(f, "dropped from {from}: {reason:?}"),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Everything that can happen to a replica.
+
+use std::time::Duration;
+
+use crate::command::Operation;
+use crate::message::Message;
+use crate::types::{ActorId, Boot, Namespace, OpId};
+
+/// One thing that happened. The driver hands over all that is waiting as one turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A client asks something of this node.
+    Request {
+        /// Chosen by the driver, never used twice.
+        request: RequestId,
+        /// How long the client waits; clamped to [`crate::limits::REQUEST_TIMEOUT_MAX`].
+        timeout: Duration,
+        /// What is asked.
+        body: Request,
+    },
+    /// A peer's message arrived. It may be late, repeated or out of order.
+    Message(Message),
+    /// The write `io` is durable, or it failed and the disk's state is unknown.
+    Io {
+        /// The write.
+        io: IoId,
+        /// What came of it.
+        result: Result<(), IoFailed>,
+    },
+    /// The time of [`crate::Replica::deadline`] has come. Early or needless ones do no harm.
+    Wake,
+}
+
+/// A client's request, as checked by the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Change one actor.
+    Write {
+        /// The collection.
+        namespace: Namespace,
+        /// The actor.
+        id: ActorId,
+        /// The operation's name; without one the core gives it a name and there is no promise
+        /// about a repeat by the client.
+        op: Option<OpId>,
+        /// The change.
+        operation: Operation,
+    },
+    /// Read one actor.
+    Read {
+        /// The collection.
+        namespace: Namespace,
+        /// The actor.
+        id: ActorId,
+        /// How fresh.
+        level: ReadLevel,
+    },
+}
+
+/// How fresh a read must be. Lease and session reads come with later versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadLevel {
+    /// Sees every write acknowledged before it began: a read index.
+    Linearizable,
+    /// What this replica has, with its applied index and age.
+    Eventual,
+}
+
+/// Names a waiting client; the driver owns the map to whoever waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Names a write to the WAL; the boot keeps completions of an earlier life apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IoId {
+    /// The life of the replica that asked.
+    pub boot: Boot,
+    /// Counted from 1 in that life.
+    pub number: u64,
+}
+
+/// A write or its sync failed. It is never retried as if it had worked: the process ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoFailed {
+    /// What the system said.
+    pub reason: String,
+}

@@ -1,0 +1,35 @@
+//! The replicated actor store as one pure state machine.
+//!
+//! [`Replica::step`] takes what happened and returns what to do. It performs no IO, reads no clock,
+//! starts no thread and draws no OS randomness: the same seed and the same inputs give the same
+//! effects, bit for bit. `docs/ARCHITECTURE.md` is the map.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod command;
+pub mod config;
+pub mod effect;
+pub mod event;
+pub mod input;
+pub mod limits;
+pub mod message;
+#[cfg(sim_mutant)]
+pub mod mutant;
+pub mod replica;
+pub mod seed;
+pub mod status;
+pub mod types;
+
+pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
+pub use config::{ClusterConfig, Timing};
+pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
+pub use event::{DropReason, Event, Role};
+pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};
+pub use message::Message;
+pub use replica::{DiskImage, RecoverError, Replica};
+pub use seed::{Rng, Seed};
+pub use status::{GroupStatus, Status};
+pub use types::{
+    ActorId, Boot, ClusterId, GroupId, Identity, Incarnation, Instant, Json, Namespace, NodeId,
+    Now, OpId, Record, Sequence, Timestamp, Token, Version,
+};

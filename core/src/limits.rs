@@ -1,0 +1,55 @@
+//! Every maximum in one place, related by compile-time assertions. Full means `Busy`, not growth.
+
+use std::time::Duration;
+
+/// Bytes of a namespace name.
+pub const NAMESPACE_BYTES_MAX: usize = 128;
+/// Bytes of an actor id.
+pub const ID_BYTES_MAX: usize = 1024;
+/// Bytes of a JSON document.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of a JSON document; deeper is refused at the edge.
+pub const JSON_DEPTH_MAX: usize = 127;
+/// Bytes of an idempotency key that is not a UUID.
+pub const OP_NAME_BYTES_MAX: usize = 255;
+/// Client requests a replica holds at once, over all groups; one more is `Busy`.
+pub const REQUESTS_MAX: usize = 4096;
+/// Bytes of client commands a replica holds at once; one more is `Busy`.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Commands in one Raft entry.
+pub const BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes of commands in one Raft entry (soft: the command that crosses it still goes in).
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Entries in one replication message.
+pub const APPEND_ENTRIES_MAX: u64 = 64;
+/// Bytes of entries in one replication message (soft, as above).
+pub const APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one WAL frame or one peer frame's message; anything longer is garbage.
+pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of WAL a node keeps before it refuses writes as `Busy`. Log compaction lifts this.
+pub const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Outcomes the op-log of one group remembers.
+pub const OPLOG_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes the op-log of one group remembers.
+pub const OPLOG_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Committed time after which an outcome may be forgotten.
+pub const OPLOG_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How far ahead of committed time a time-ordered operation id may be.
+pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(60 * 60);
+/// How far one leader's stamps may run ahead of its own monotonic clock (DESIGN §3).
+pub const COMMITTED_TIME_SLACK: Duration = Duration::from_secs(10);
+/// Longest a request may ask to wait.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Namespaces of one cluster, while each is one Raft group.
+pub const NAMESPACES_MAX: usize = 64;
+/// Nodes of one cluster, while every node replicates every namespace.
+pub const NODES_MAX: usize = 9;
+
+const _: () = {
+    assert!(VALUE_BYTES_MAX + ID_BYTES_MAX < BATCH_BYTES_MAX);
+    // A batch ends at the command that crosses the soft limit, an append at the entry that does.
+    assert!(BATCH_BYTES_MAX + 2 * VALUE_BYTES_MAX < APPEND_BYTES_MAX);
+    assert!(APPEND_BYTES_MAX + BATCH_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
+    assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);
+};

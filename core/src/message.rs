@@ -1,0 +1,186 @@
+//! What replicas say to each other, in our own structs: openraft's layout may change any week.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Batch, Command, Outcome};
+use crate::types::{ActorId, Boot, GroupId, Incarnation, NodeId, Record};
+
+/// One message between two replicas. May be lost, repeated, reordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The sender.
+    pub from: NodeId,
+    /// The sender's data folder: a replaced node's messages are dropped.
+    pub incarnation: Incarnation,
+    /// The receiver.
+    pub to: NodeId,
+    /// The Raft group.
+    pub group: GroupId,
+    /// Which exchange this belongs to; the asker's boot keeps late answers apart.
+    pub exchange: Exchange,
+    /// Question or answer.
+    pub body: Body,
+}
+
+/// Ties an answer to its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The asker's life.
+    pub boot: Boot,
+    /// Counted from 1 in that life.
+    pub number: u64,
+}
+
+/// Question or answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// Raft AppendEntries (Raft §5.3).
+    Append(Append),
+    /// Its answer.
+    AppendReply(AppendReply),
+    /// Raft RequestVote (Raft §5.2).
+    AskVote(AskVote),
+    /// Its answer.
+    VoteReply(VoteReply),
+    /// Would you vote for me? Changes nothing (Raft dissertation §9.6).
+    AskPreVote(AskVote),
+    /// Its answer.
+    PreVoteReply(VoteReply),
+    /// Client writes received by a node that does not lead.
+    ForwardWrite {
+        /// The commands, each with its name.
+        commands: Vec<Command>,
+        /// How long the asker waits, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Linearizable reads received by a node that does not lead.
+    ForwardRead {
+        /// The actors.
+        ids: Vec<ActorId>,
+        /// How long the asker waits, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// The answer to a forwarded write.
+    ForwardWriteReply(Result<Vec<Applied>, ForwardFailed>),
+    /// The answer to a forwarded read: the records and the applied index.
+    ForwardReadReply(Result<(Vec<Option<Record>>, u64), ForwardFailed>),
+}
+
+/// What became of one command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The recorded outcome.
+    pub outcome: Outcome,
+    /// It was in the op-log before this attempt.
+    pub replayed: bool,
+}
+
+/// Why a forwarded request was not answered with results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardFailed {
+    /// The receiver does not lead; nothing was done.
+    NotLeader {
+        /// Who may lead.
+        hint: Option<NodeId>,
+    },
+    /// The receiver is full; nothing was done.
+    Busy,
+    /// The receiver proposed it and does not know what became of it.
+    Unknown,
+}
+
+/// A position in a Raft log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// The leader's term.
+    pub term: u64,
+    /// The log index, from 0.
+    pub index: u64,
+}
+
+/// Whom a replica supports (Raft `votedFor`, with whether a quorum did too).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// The term.
+    pub term: u64,
+    /// The candidate or leader.
+    pub node: NodeId,
+    /// A quorum granted it: the node leads.
+    pub committed: bool,
+}
+
+/// See [`Body::Append`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Append {
+    /// The leader's vote.
+    pub vote: Vote,
+    /// The entry before the first.
+    pub previous: Option<LogPosition>,
+    /// New entries; none in a heartbeat.
+    pub entries: Vec<LogEntry>,
+    /// What a quorum has.
+    pub commit: Option<LogPosition>,
+}
+
+/// One entry of a Raft log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Where.
+    pub position: LogPosition,
+    /// What.
+    pub payload: Payload,
+}
+
+/// What a log entry carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// A new leader's no-op (S0-098).
+    Blank,
+    /// Client commands.
+    Batch(Batch),
+    /// The voters of the group: one set, or two while a joint change runs.
+    Membership {
+        /// Each is a set of voters; all must agree.
+        configs: Vec<Vec<NodeId>>,
+        /// Voters and learners.
+        nodes: Vec<NodeId>,
+    },
+}
+
+/// See [`Body::AppendReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendReply {
+    /// All entries are on the receiver's disk.
+    Success,
+    /// Entries up to here are.
+    Partial(Option<LogPosition>),
+    /// The entry before the first is not there.
+    Conflict,
+    /// Another leader or candidate is ahead.
+    HigherVote(Vote),
+    /// The receiver could not handle it; the asker treats it as lost.
+    Failed,
+}
+
+/// See [`Body::AskVote`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskVote {
+    /// The candidate's vote.
+    pub vote: Vote,
+    /// The candidate's last entry.
+    pub last: Option<LogPosition>,
+    /// The leader itself asked for this election.
+    pub transfer: bool,
+}
+
+/// See [`Body::VoteReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteReply {
+    /// The voter's vote after the question.
+    pub vote: Vote,
+    /// It was granted and is on the voter's disk.
+    pub granted: bool,
+    /// The voter's last entry.
+    pub last: Option<LogPosition>,
+}
+

@@ -1,0 +1,56 @@
+//! What a replica says of itself: plain numbers, the same names as the metrics.
+
+use crate::event::Role;
+use crate::types::{Boot, GroupId, Identity, Namespace, NodeId, Sequence, Timestamp};
+
+/// A replica at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who.
+    pub identity: Identity,
+    /// This life.
+    pub boot: Boot,
+    /// Bytes of WAL written or being written.
+    pub wal_end: u64,
+    /// Bytes of WAL known to be durable.
+    pub wal_durable: u64,
+    /// Client requests not yet answered.
+    pub requests_live: usize,
+    /// Its groups, by number.
+    pub groups: Vec<GroupStatus>,
+    /// Set once the replica has emitted [`crate::Effect::Fatal`].
+    pub fatal: bool,
+}
+
+/// One group of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Which.
+    pub group: GroupId,
+    /// The collection it holds.
+    pub namespace: Namespace,
+    /// What this replica is in it.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// Entries of the log: the last index plus one, so 0 is an empty log.
+    pub head: u64,
+    /// Committed entries, as far as it knows.
+    pub commit: u64,
+    /// Applied entries.
+    pub applied: u64,
+    /// The last change's place in the shard's order.
+    pub sequence: Sequence,
+    /// Committed time.
+    pub committed_time: Timestamp,
+    /// Live actors.
+    pub actors: usize,
+    /// Outcomes the op-log remembers.
+    pub oplog_live: usize,
+    /// Repeats answered from the op-log since the start of this life.
+    pub oplog_replays: u64,
+    /// A hash over everything applied: equal on all replicas at equal `applied`.
+    pub state_hash: u64,
+}

@@ -1,0 +1,298 @@
+//! The nouns of the store: who, where, which version, when.
+//!
+//! Newtypes without `Deref`: a `Version` is never mistaken for a `Sequence`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// A member of the cluster; stable for the life of one data folder.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct NodeId(pub u64);
+
+/// One Raft group. Group 0 is kept for the meta group; namespaces start at 1.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct GroupId(pub u32);
+
+/// Names a cluster; two clusters that meet by accident refuse each other by it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClusterId(pub String);
+
+/// Drawn once per data folder. A wiped folder gets another one, so it cannot pass for the old node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Incarnation(pub u64);
+
+/// Drawn at every start of a replica: an answer to a question asked before a crash is not taken
+/// for a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Boot(pub u64);
+
+/// Who this replica is. Created by `init` or `dev`, never by `serve`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster the data belongs to.
+    pub cluster: ClusterId,
+    /// The member.
+    pub node: NodeId,
+    /// The data folder.
+    pub incarnation: Incarnation,
+}
+
+/// A collection of actors, by type name (S0-041). 1 to [`limits::NAMESPACE_BYTES_MAX`] bytes of
+/// `a-z A-Z 0-9 _ - .`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// Checks the alphabet and the length.
+    ///
+    /// # Errors
+    /// A sentence that names the rule which was broken.
+    pub fn new(name: impl Into<String>) -> Result<Namespace, String> {
+        let name = name.into();
+        if name.is_empty() || name.len() > limits::NAMESPACE_BYTES_MAX {
+            return Err(format!(
+                "a namespace name has 1 to {} bytes, this one has {}",
+                limits::NAMESPACE_BYTES_MAX,
+                name.len()
+            ));
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        match name.chars().find(|&c| !legal(c)) {
+            Some(c) => Err(format!("a namespace name has letters, digits, `_`, `-`, `.`; not {c:?}")),
+            None => Ok(Namespace(name)),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key of an actor inside its namespace: any UTF-8 of 1 to [`limits::ID_BYTES_MAX`] bytes.
+///
+/// Identity is the pair (namespace, id), kept as two values, never joined by a separator: the
+/// pairs ("a:b", "c") and ("a", "b:c") differ (B-08, X-46).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActorId(String);
+
+impl ActorId {
+    /// Checks the length.
+    ///
+    /// # Errors
+    /// A sentence that names the rule which was broken (S1-013: an empty id is refused).
+    pub fn new(id: impl Into<String>) -> Result<ActorId, String> {
+        let id = id.into();
+        if id.is_empty() {
+            return Err("an actor id may not be empty".to_owned());
+        }
+        if id.len() > limits::ID_BYTES_MAX {
+            return Err(format!(
+                "an actor id has at most {} bytes, this one has {}",
+                limits::ID_BYTES_MAX,
+                id.len()
+            ));
+        }
+        Ok(ActorId(id))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// JSON text as bytes. Parsed and checked at the edge; the core never looks inside (B-05).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Json(Arc<[u8]>);
+
+impl Json {
+    /// Wraps bytes that the edge has already checked.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Json {
+        Json(bytes.into())
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 48;
+        let text = String::from_utf8_lossy(&self.0[..self.0.len().min(SHOWN)]);
+        let more = if self.0.len() > SHOWN { "…" } else { "" };
+        write!(f, "{text}{more}")
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+        struct Bytes;
+        impl serde::de::Visitor<'_> for Bytes {
+            type Value = Json;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Json, E> {
+                Ok(Json(bytes.into()))
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Json, E> {
+                Ok(Json(bytes.into()))
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
+/// How often an actor has been written since it was created. The first is 1; 0 means absent.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Version(pub u64);
+
+/// Position in a shard's dense count of applied changes, from 1: no gaps, same on every replica.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Sequence(pub u64);
+
+/// What a compare-and-swap compares: delete and create again cannot fool it.
+/// Text form `created-version`, used as the HTTP ETag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Token {
+    /// The sequence at which this life of the actor began.
+    pub created: Sequence,
+    /// The version inside this life.
+    pub version: Version,
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.created.0, self.version.0)
+    }
+}
+
+impl std::str::FromStr for Token {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Token, String> {
+        let parse = || {
+            let (created, version) = text.split_once('-')?;
+            let created = Sequence(created.parse().ok()?);
+            Some(Token { created, version: Version(version.parse().ok()?) })
+        };
+        parse().ok_or_else(|| format!("`{text}` is not a version token such as `17-3`"))
+    }
+}
+
+/// One actor as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The compare token.
+    pub token: Token,
+    /// The document.
+    pub value: Json,
+}
+
+/// Names one client operation, so that a repeat returns the recorded outcome.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OpId {
+    /// A UUID of version 7: it carries its time, so one that is older than everything the op-log
+    /// still remembers is refused and never run again by mistake.
+    Timed(u128),
+    /// Any other name of 1 to [`limits::OP_NAME_BYTES_MAX`] bytes: deduplicated while the op-log
+    /// remembers it.
+    Named(String),
+}
+
+impl OpId {
+    /// The Unix milliseconds inside a [`OpId::Timed`] (RFC 9562 §5.7: the top 48 bits).
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            OpId::Timed(uuid) => u64::try_from(uuid >> 80).ok().map(Timestamp),
+            OpId::Named(_) => None,
+        }
+    }
+
+    /// A UUID of version 7 from a time and 74 random bits.
+    pub fn timed(time: Timestamp, random: u128) -> OpId {
+        let time = (u128::from(time.0) & 0xffff_ffff_ffff) << 80;
+        let random_a = (random & 0xfff) << 64;
+        let random_b = (random >> 12) & 0x3fff_ffff_ffff_ffff;
+        OpId::Timed(time | (7 << 76) | random_a | (0b10 << 62) | random_b)
+    }
+}
+
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpId::Named(name) => f.write_str(name),
+            OpId::Timed(uuid) => {
+                let hex = format!("{uuid:032x}");
+                let (a, b, c, d, e) =
+                    (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+                write!(f, "{a}-{b}-{c}-{d}-{e}")
+            }
+        }
+    }
+}
+
+/// Nanoseconds on the replica's monotonic clock. It may run fast or slow, never backwards.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// This instant and `duration` more; saturates at the end of time.
+    pub fn after(self, duration: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time from `earlier` to this instant; zero when `earlier` is later.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Milliseconds since the Unix epoch. The wall clock may jump; nothing safe rests on it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub u64);
+
+/// The clocks as the driver read them for this step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// What timers and leases run on.
+    pub mono: Instant,
+    /// What committed time is stamped from.
+    pub wall: Timestamp,
+}
+
+macro_rules! plain_display {
+    ($($name:ident $prefix:literal),* $(,)?) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+    )*};
+}
+plain_display!(NodeId "", GroupId "", ClusterId "", Namespace "", ActorId "", Version "", Sequence "");
