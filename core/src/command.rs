@@ -130,8 +130,6 @@ pub enum Refusal {
     OpIdReused,
     /// The operation's name is older than what the op-log remembers: it may have run already.
     SessionExpired,
-    /// The operation's name carries a time too far ahead of committed time.
-    OpIdFromFuture,
 }
 
 impl fmt::Display for Refusal {
@@ -153,9 +151,6 @@ impl fmt::Display for Refusal {
             Refusal::SessionExpired => f.write_str(
                 "this idempotency key is older than the store remembers, so the operation may have \
                  happened; read the actor, then retry with a new key",
-            ),
-            Refusal::OpIdFromFuture => f.write_str(
-                "this idempotency key carries a time more than an hour ahead; set the client's clock",
             ),
         }
     }

@@ -81,6 +81,9 @@ pub enum Failure {
     Refused(Refusal),
     /// No namespace of that name. Did not happen.
     UnknownNamespace,
+    /// The operation's name carries a time more than [`limits::OP_TIME_AHEAD_MAX`] ahead of this
+    /// node's clock. Did not happen.
+    OpIdFromFuture,
     /// A queue is full. Did not happen; try again after the hint.
     Busy {
         /// Which limit.
@@ -121,6 +124,7 @@ impl Failure {
             // The first attempt of an expired or reused name may well have happened, this one not.
             Failure::Refused(_)
             | Failure::UnknownNamespace
+            | Failure::OpIdFromFuture
             | Failure::Busy { .. }
             | Failure::Unavailable => Certainty::Refused,
             Failure::Unknown => Certainty::Unknown,
@@ -135,7 +139,7 @@ impl Failure {
             Failure::Refused(Refusal::Conflict { .. }) => "conflict",
             Failure::Refused(Refusal::OpIdReused) => "idempotency_key_reused",
             Failure::Refused(Refusal::SessionExpired) => "session_expired",
-            Failure::Refused(Refusal::OpIdFromFuture) => "idempotency_key_from_future",
+            Failure::OpIdFromFuture => "idempotency_key_from_future",
             Failure::UnknownNamespace => "unknown_namespace",
             Failure::Busy { .. } => "busy",
             Failure::Unavailable => "unavailable",
@@ -150,6 +154,9 @@ impl fmt::Display for Failure {
             Failure::Refused(refusal) => refusal.fmt(f),
             Failure::UnknownNamespace => f.write_str(
                 "there is no such namespace; add it to the cluster configuration of every node",
+            ),
+            Failure::OpIdFromFuture => f.write_str(
+                "this idempotency key carries a time too far ahead; set the client's clock",
             ),
             Failure::Busy { queue, retry_after } => {
                 let limit = match queue {

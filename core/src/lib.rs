@@ -5,6 +5,7 @@
 //! effects, bit for bit. `docs/ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
+mod apply;
 pub mod codec;
 pub mod command;
 pub mod config;
@@ -15,10 +16,14 @@ pub mod limits;
 pub mod message;
 #[cfg(sim_mutant)]
 pub mod mutant;
+mod oplog;
+mod raft;
 pub mod replica;
 pub mod seed;
 pub mod status;
+mod store;
 pub mod types;
+mod wal;
 
 pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
 pub use config::{ClusterConfig, Timing};

@@ -34,8 +34,8 @@ pub const OPLOG_ENTRIES_MAX: usize = 1_000_000;
 pub const OPLOG_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Committed time after which an outcome may be forgotten.
 pub const OPLOG_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// How far ahead of committed time a time-ordered operation id may be.
-pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(60 * 60);
+/// How far ahead of the receiving node's clock a time-ordered operation id may be.
+pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// How far one leader's stamps may run ahead of its own monotonic clock (DESIGN §3).
 pub const COMMITTED_TIME_SLACK: Duration = Duration::from_secs(10);
 /// Longest a request may ask to wait.

@@ -50,15 +50,11 @@ pub enum Body {
     ForwardWrite {
         /// The commands, each with its name.
         commands: Vec<Command>,
-        /// How long the asker waits, in milliseconds.
-        timeout_ms: u64,
     },
     /// Linearizable reads received by a node that does not lead.
     ForwardRead {
         /// The actors.
         ids: Vec<ActorId>,
-        /// How long the asker waits, in milliseconds.
-        timeout_ms: u64,
     },
     /// The answer to a forwarded write.
     ForwardWriteReply(Result<Vec<Applied>, ForwardFailed>),
@@ -183,4 +179,3 @@ pub struct VoteReply {
     /// The voter's last entry.
     pub last: Option<LogPosition>,
 }
-

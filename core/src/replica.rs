@@ -1,13 +1,27 @@
-//! The one door.
+//! The one door: everything that happens to a node's state goes through [`Replica::step`].
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
+use crate::command::Command;
 use crate::config::ClusterConfig;
-use crate::effect::Effect;
-use crate::input::Input;
+use crate::effect::{Effect, Failure, Queue};
+use crate::event::{DropReason, Event};
+use crate::input::{Input, ReadLevel, Request, RequestId};
+use crate::limits;
+use crate::message::{Body, Message};
+use crate::raft::executor::{self, Executor, lock};
+use crate::raft::group::Group;
+use crate::raft::shared::{Shared, mono};
 use crate::seed::Seed;
 use crate::status::Status;
-use crate::types::{ActorId, GroupId, Identity, Instant, Now, Record};
+use crate::types::{
+    ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record,
+};
+use crate::wal::frame::{FileHeader, Record as WalRecord};
+use crate::wal::recover::{GroupImage, recover};
+use crate::wal::writer::Writer;
 
 /// What the driver read from the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,43 +40,370 @@ impl fmt::Display for RecoverError {
     }
 }
 
-/// One node's whole state machine.
-pub struct Replica {}
+impl std::error::Error for RecoverError {}
 
-#[allow(missing_docs, unused_variables)]
+/// One node's whole state: its groups, its log, its clients' requests.
+pub struct Replica {
+    /// Taken out while a step runs.
+    executor: Option<Executor>,
+    node: Node,
+}
+
+/// Everything but the executor, which a step lends to a thread-local.
+struct Node {
+    shared: Arc<Shared>,
+    /// What recovery found; groups start from it in the first step.
+    images: Option<BTreeMap<GroupId, GroupImage>>,
+    groups: BTreeMap<GroupId, Arc<Group>>,
+    peers: BTreeMap<NodeId, Incarnation>,
+    fatal: bool,
+}
+
 impl Replica {
+    /// The bytes of a new, empty WAL. Written by `init` and `dev`, never by `serve`: a node whose
+    /// disk was wiped must not come back under its old name.
     pub fn format_wal(identity: &Identity) -> Vec<u8> {
-        panic!("next commit")
+        FileHeader::encode(identity)
     }
+
+    /// The only fallible door: what the disk says may be damaged, or somebody else's.
+    ///
+    /// The driver then cuts the WAL file to [`Replica::wal_len`], syncs it, and makes the first
+    /// step. `seed` must be new in every life; in a simulation it comes from the world's seed.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do.
     pub fn recover(
         config: &ClusterConfig,
         identity: &Identity,
         seed: Seed,
         image: DiskImage,
     ) -> Result<Replica, RecoverError> {
-        panic!("next commit")
+        config.validate().map_err(RecoverError)?;
+        let refuse = |what: String| Err(RecoverError(what));
+        let recovered = match recover(&image.wal) {
+            Ok(recovered) => recovered,
+            Err(what) => {
+                return refuse(format!(
+                    "the log is damaged: {what}; do not start this node again: replace it with a \
+                     new one, the others have its data"
+                ));
+            }
+        };
+        let found = &recovered.header.identity;
+        if found != identity {
+            return refuse(format!(
+                "the log belongs to node {} of cluster `{}` (incarnation {:016x}), not to node {} \
+                 of cluster `{}` (incarnation {:016x}); point the node at its own data folder",
+                found.node,
+                found.cluster,
+                found.incarnation.0,
+                identity.node,
+                identity.cluster,
+                identity.incarnation.0
+            ));
+        }
+        if identity.cluster != config.cluster || !config.nodes.contains(&identity.node) {
+            return refuse(format!(
+                "node {} of cluster `{}` is not in this configuration of cluster `{}`; correct the \
+                 configuration or the data folder",
+                identity.node, identity.cluster, config.cluster
+            ));
+        }
+        let known: Vec<GroupId> = config.groups().map(|(group, _)| group).collect();
+        if let Some(group) = recovered.groups.keys().find(|group| !known.contains(group)) {
+            return refuse(format!(
+                "the log holds namespace number {group}, the configuration lists only {}; put the \
+                 missing namespaces back, in their old order",
+                known.len()
+            ));
+        }
+        let boot = Boot(seed.child("boot").0);
+        let writer = Writer::new(boot, recovered.header.seed, recovered.end);
+        let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
+        Ok(Replica {
+            executor: Some(Executor::new(seed.child("executor"))),
+            node: Node {
+                shared: Arc::new(shared),
+                images: Some(recovered.groups),
+                groups: BTreeMap::new(),
+                peers: recovered.peers,
+                fatal: false,
+            },
+        })
     }
+
+    /// Where the WAL ends now. After [`Replica::recover`] the driver cuts the file here: bytes
+    /// behind it are a torn write, and must never be taken for part of the log later.
     pub fn wal_len(&self) -> u64 {
-        panic!("next commit")
+        lock(&self.node.shared.writer).end()
     }
+
+    /// Advances by one turn: everything that has happened since the last. Total: it never fails,
+    /// waits, or reads a clock. What is to be done is added to `effects`.
     pub fn step(
         &mut self,
         now: Now,
         turn: impl IntoIterator<Item = Input>,
         effects: &mut Vec<Effect>,
     ) {
-        panic!("next commit")
+        if self.node.fatal {
+            return;
+        }
+        let Replica { executor, node } = self;
+        Executor::enter(executor, now, || {
+            node.start();
+            for input in turn {
+                node.input(input);
+            }
+            for group in node.groups.values() {
+                group.end_turn();
+            }
+            node.shared.expire(mono());
+            node.run();
+        });
+        for effect in node.shared.take_effects() {
+            node.fatal |= matches!(effect, Effect::Fatal { .. });
+            effects.push(effect);
+        }
     }
+
+    /// When the next step is due if nothing happens before: step then with [`Input::Wake`].
     pub fn deadline(&self) -> Option<Instant> {
-        panic!("next commit")
+        if self.node.fatal {
+            return None;
+        }
+        if self.node.images.is_some() {
+            return Some(Instant(0));
+        }
+        let executor = self.executor.as_ref().and_then(Executor::deadline);
+        let shared = &self.node.shared;
+        let writer = lock(&shared.writer).deadline();
+        [executor, writer, shared.deadline()].into_iter().flatten().min()
     }
+
+    /// Plain numbers, the same names as the metrics.
     pub fn status(&self) -> Status {
-        panic!("next commit")
+        let shared = &self.node.shared;
+        let writer = lock(&shared.writer);
+        Status {
+            identity: shared.identity.clone(),
+            boot: shared.boot,
+            wal_end: writer.end(),
+            wal_durable: writer.durable(),
+            requests_live: shared.requests_live().0,
+            groups: self.node.groups.values().map(|group| group.status()).collect(),
+            fatal: self.node.fatal,
+        }
     }
+
+    /// Panics with an invariant's name if one is broken. Cheap: the simulator calls it after every
+    /// step, the node now and then.
     pub fn check(&self) {
-        panic!("next commit")
+        self.node.shared.check();
+        for group in self.node.groups.values() {
+            group.check();
+        }
     }
+
+    /// Every actor of a group, in order of id.
     pub fn dump(&self, group: GroupId) -> Vec<(ActorId, Record)> {
-        panic!("next commit")
+        self.node.groups.get(&group).map(|group| group.dump()).unwrap_or_default()
     }
 }
+
+impl Drop for Replica {
+    /// As a crash would: the tasks end where they are, inside their own context.
+    fn drop(&mut self) {
+        if self.executor.is_none() || std::thread::panicking() {
+            return;
+        }
+        let Replica { executor, node } = self;
+        Executor::enter(executor, Now::default(), || {
+            executor::drop_tasks();
+            node.groups.clear();
+        });
+    }
+}
+
+impl Node {
+    /// In the first step: openraft looks at the clock when it starts, so not in `recover`.
+    fn start(&mut self) {
+        let Some(mut images) = self.images.take() else { return };
+        let started: Arc<Mutex<Vec<Result<Group, String>>>> = Arc::default();
+        for (id, namespace) in self.shared.config.groups() {
+            let image = images.remove(&id).unwrap_or_default();
+            let group = Group::start(id, namespace.clone(), self.shared.clone(), image);
+            let slot = started.clone();
+            executor::spawn(async move {
+                let group = group.await;
+                lock(&slot).push(group);
+            });
+        }
+        executor::run_until_stalled();
+        for group in std::mem::take(&mut *lock(&started)) {
+            match group {
+                Ok(group) => {
+                    self.groups.insert(group.id, Arc::new(group));
+                }
+                Err(reason) => self.shared.emit(Effect::Fatal { reason }),
+            }
+        }
+        let all = self.groups.len() == self.shared.config.namespaces.len();
+        assert!(all || self.fatal_emitted(), "groups_start_at_once: starting waits for nothing");
+    }
+
+    fn fatal_emitted(&self) -> bool {
+        let effects = self.shared.take_effects();
+        let fatal = effects.iter().any(|effect| matches!(effect, Effect::Fatal { .. }));
+        for effect in effects {
+            self.shared.emit(effect);
+        }
+        fatal
+    }
+
+    /// Polls until nothing is left to do, and collects the step's write.
+    fn run(&mut self) {
+        executor::run_until_stalled();
+        #[cfg(sim_mutant)]
+        while crate::mutant::Mutant::AckBeforeSync.is_planted() {
+            let waiting = lock(&self.shared.writer).take_waiting();
+            if waiting.is_empty() {
+                break;
+            }
+            waiting.into_iter().for_each(|action| action());
+            executor::run_until_stalled();
+        }
+        for group in self.groups.values() {
+            group.end_step();
+        }
+        let write = lock(&self.shared.writer).take_write(mono());
+        if let Some(write) = write {
+            self.shared.emit(write);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Request { request, timeout, body } => {
+                let deadline = mono().after(timeout.min(limits::REQUEST_TIMEOUT_MAX));
+                if let Err(failure) = self.request(request, deadline, body) {
+                    self.shared.emit(Effect::Reply { request, response: Err(failure) });
+                }
+            }
+            Input::Message(message) => {
+                let from = message.from;
+                if let Err(reason) = self.message(message) {
+                    self.shared.emit(Effect::Event(Event::Dropped { from, reason }));
+                }
+            }
+            Input::Io { io, result: Ok(()) } => {
+                let actions = lock(&self.shared.writer).complete(mono(), io);
+                actions.into_iter().for_each(|action| action());
+            }
+            Input::Io { io, result: Err(failed) } => {
+                if io.boot == self.shared.boot {
+                    let reason = format!(
+                        "the log could not be written ({}); what is on the disk is unknown: mend \
+                         the disk, then start the node again",
+                        failed.reason
+                    );
+                    self.shared.emit(Effect::Fatal { reason });
+                }
+            }
+            Input::Wake => {}
+        }
+    }
+
+    fn request(&self, request: RequestId, deadline: Instant, body: Request) -> Result<(), Failure> {
+        let (Request::Write { namespace, .. } | Request::Read { namespace, .. }) = &body;
+        let group = self.shared.config.group(namespace).and_then(|id| self.groups.get(&id));
+        let group = group.ok_or(Failure::UnknownNamespace)?;
+        let (live, live_bytes) = self.shared.requests_live();
+        let busy = |queue| Failure::Busy { queue, retry_after: BUSY_RETRY_AFTER };
+        if live >= limits::REQUESTS_MAX {
+            return Err(busy(Queue::Requests));
+        }
+        let room = |bytes| match live_bytes + bytes > limits::REQUEST_BYTES_MAX {
+            true => Err(busy(Queue::RequestBytes)),
+            false => Ok(bytes),
+        };
+        match body {
+            Request::Read { id, level: ReadLevel::Eventual, .. } => {
+                let answer = group.read_eventual(&id).ok_or(Failure::Unavailable);
+                self.shared.emit(Effect::Reply { request, response: answer });
+            }
+            Request::Read { id, level: ReadLevel::Linearizable, .. } => {
+                self.shared.admit(request, deadline, room(id.as_str().len())?);
+                group.read(request, id);
+            }
+            Request::Write { id, op, operation, .. } => {
+                let op = self.name(op)?;
+                let command = Command { op, id, operation };
+                let bytes = room(command.bytes())?;
+                if lock(&self.shared.writer).end() > limits::WAL_BYTES_MAX {
+                    return Err(busy(Queue::Wal));
+                }
+                self.shared.admit(request, deadline, bytes);
+                group.write(request, command);
+            }
+        }
+        Ok(())
+    }
+
+    /// The operation's name, fixed at first receipt: forwarding may repeat it.
+    fn name(&self, op: Option<OpId>) -> Result<OpId, Failure> {
+        let now = executor::now().wall;
+        let Some(op) = op else {
+            return Ok(OpId::timed(now, executor::random(crate::seed::Rng::u128)));
+        };
+        let ahead = u64::try_from(limits::OP_TIME_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
+        match op.time() {
+            Some(time) if time.0 > now.0.saturating_add(ahead) => Err(Failure::OpIdFromFuture),
+            Some(_) | None => Ok(op),
+        }
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), DropReason> {
+        if message.to != self.shared.identity.node {
+            return Err(DropReason::NotForUs);
+        }
+        let from = message.from;
+        if from == message.to || !self.shared.config.nodes.contains(&from) {
+            return Err(DropReason::Stranger);
+        }
+        let group = self.groups.get(&message.group).ok_or(DropReason::Stranger)?;
+        match self.peers.get(&from) {
+            Some(known) if *known == message.incarnation => {}
+            // The peer's folder was wiped and made anew: what it promised under its name is gone,
+            // so it must not vote or acknowledge under it (NATS 7567; M25).
+            Some(_) => return Err(DropReason::OtherIncarnation),
+            None => {
+                self.peers.insert(from, message.incarnation);
+                let record = WalRecord::Peer(from, message.incarnation);
+                lock(&self.shared.writer).push(&record);
+            }
+        }
+        match message.body {
+            body @ (Body::AppendReply(_)
+            | Body::VoteReply(_)
+            | Body::PreVoteReply(_)
+            | Body::ForwardWriteReply(_)
+            | Body::ForwardReadReply(_)) => {
+                let waited = self.shared.answered(from, message.exchange, body);
+                if waited { Ok(()) } else { Err(DropReason::Stale) }
+            }
+            Body::Append(_)
+            | Body::AskVote(_)
+            | Body::AskPreVote(_)
+            | Body::ForwardWrite { .. }
+            | Body::ForwardRead { .. } => {
+                group.message(message);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The hint that goes with [`Failure::Busy`].
+const BUSY_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(50);

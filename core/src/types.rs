@@ -67,7 +67,9 @@ impl Namespace {
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         match name.chars().find(|&c| !legal(c)) {
-            Some(c) => Err(format!("a namespace name has letters, digits, `_`, `-`, `.`; not {c:?}")),
+            Some(c) => {
+                Err(format!("a namespace name has letters, digits, `_`, `-`, `.`; not {c:?}"))
+            }
             None => Ok(Namespace(name)),
         }
     }

@@ -1,0 +1,383 @@
+//! One Raft group as the replica sees it: its raft, its store, and the clients of this turn.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::alias::WatchReceiverOf;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::AppendEntriesResponse;
+use openraft::{EmptyNode, RaftMetrics, StoredMembership};
+
+use super::executor::{self, lock};
+use super::log::Log;
+use super::machine::Machine;
+use super::network::Network;
+use super::shared::{Shared, mono};
+use super::{Raft, TypeConfig, convert};
+use crate::command::Command;
+use crate::config::Timing;
+use crate::effect::{Answer, Effect};
+use crate::event::{Event, Role};
+use crate::input::RequestId;
+use crate::limits;
+use crate::message::{AppendReply, Body, Exchange, LogPosition, Message};
+use crate::status::GroupStatus;
+use crate::store::Store;
+use crate::types::{ActorId, GroupId, Instant, Namespace, NodeId, Record, Timestamp};
+use crate::wal::recover::GroupImage;
+
+pub(crate) mod read;
+pub(crate) mod write;
+
+/// See the module.
+pub struct Group {
+    pub id: GroupId,
+    pub namespace: Namespace,
+    shared: Arc<Shared>,
+    raft: Raft,
+    log: Log,
+    store: Arc<Mutex<Store>>,
+    metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+    /// What had been committed before the start: eventual reads never go back behind it.
+    recovered: u64,
+    level: Mutex<Level>,
+    stamp: Mutex<Stamp>,
+    turn: Mutex<Turn>,
+    seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
+}
+
+/// When this replica last knew that it was level with its leader.
+#[derive(Default)]
+struct Level {
+    /// What the leader had committed when it last spoke, and when that was.
+    told: Option<(u64, Instant)>,
+    at: Option<Instant>,
+}
+
+/// The leader's clock for committed time, from the first stamp of its term on.
+#[derive(Default)]
+struct Stamp {
+    term: u64,
+    from: Timestamp,
+    at: Instant,
+}
+
+/// What came in during this turn; proposed together when it ends.
+#[derive(Default)]
+struct Turn {
+    writes: Vec<write::Item>,
+    reads: Vec<read::Item>,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// A client of this node.
+    Client(RequestId),
+    /// A peer that forwarded its clients' requests.
+    Peer(NodeId, Exchange),
+}
+
+impl Group {
+    /// Starts the group's raft on the step's executor.
+    pub async fn start(
+        id: GroupId,
+        namespace: Namespace,
+        shared: Arc<Shared>,
+        image: GroupImage,
+    ) -> Result<Group, String> {
+        let log = Log::new(id, shared.clone(), image)?;
+        let store: Arc<Mutex<Store>> = Arc::default();
+        let machine = Machine {
+            group: id,
+            shared: shared.clone(),
+            store: store.clone(),
+            membership: StoredMembership::default(),
+        };
+        let network = Network { group: id, shared: shared.clone() };
+        let config = raft_config(&shared.config.timing, &namespace);
+        let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
+        let recovered = log.committed();
+        let pristine = log.is_pristine();
+        let node = shared.identity.node;
+        let raft = Raft::new(node, config, network, log.clone(), machine)
+            .await
+            .map_err(|error| error.to_string())?;
+        if pristine {
+            let voters = shared.config.nodes.iter().map(|&node| (node, EmptyNode {}));
+            let voters: std::collections::BTreeMap<_, _> = voters.collect();
+            let starting = raft.clone();
+            // Waits for the disk, so not here. Every node proposes the same first entry; where a
+            // leader was faster, openraft refuses, and its entry comes by replication.
+            executor::spawn(async move {
+                starting.initialize(voters).await.ok();
+            });
+        }
+        let metrics = raft.metrics();
+        let (level, stamp, turn, seen) = Default::default();
+        Ok(Group {
+            id,
+            namespace,
+            shared,
+            raft,
+            log,
+            store,
+            metrics,
+            recovered,
+            level,
+            stamp,
+            turn,
+            seen,
+        })
+    }
+
+    // ---- in -----------------------------------------------------------------------------------
+
+    /// A client's write.
+    pub fn write(&self, request: RequestId, command: Command) {
+        let item = write::Item { origin: Origin::Client(request), commands: vec![command] };
+        lock(&self.turn).writes.push(item);
+    }
+
+    /// A client's linearizable read.
+    pub fn read(&self, request: RequestId, id: ActorId) {
+        let item = read::Item { origin: Origin::Client(request), ids: vec![id] };
+        lock(&self.turn).reads.push(item);
+    }
+
+    /// A client's eventual read; `None` while this replica knows less than before it started.
+    pub fn read_eventual(&self, id: &ActorId) -> Option<Answer> {
+        let (record, applied) = self.lookup(id);
+        let age = lock(&self.level).at.map(|at| mono().since(at));
+        (applied >= self.recovered).then_some(Answer::Read { record, applied, age })
+    }
+
+    /// A peer's message; answers have been handed over already.
+    pub fn message(self: &Arc<Group>, message: Message) {
+        let (from, exchange) = (message.from, message.exchange);
+        let origin = Origin::Peer(from, exchange);
+        let group = self.clone();
+        let answer = move |body| group.shared.answer(from, group.id, exchange, body);
+        let group = self.clone();
+        match message.body {
+            Body::Append(append) => executor::spawn(async move {
+                answer(Body::AppendReply(group.append(append).await));
+            }),
+            Body::AskVote(ask) => executor::spawn(async move {
+                if let Ok(response) = group.raft.vote(convert::vote_request(ask)).await {
+                    answer(Body::VoteReply(convert::vote_reply(&response)));
+                }
+            }),
+            Body::AskPreVote(ask) => executor::spawn(async move {
+                if let Ok(response) = group.raft.pre_vote(convert::vote_request(ask)).await {
+                    answer(Body::PreVoteReply(convert::vote_reply(&response)));
+                }
+            }),
+            Body::ForwardWrite { commands } => {
+                lock(&self.turn).writes.push(write::Item { origin, commands });
+            }
+            Body::ForwardRead { ids } => lock(&self.turn).reads.push(read::Item { origin, ids }),
+            Body::AppendReply(_)
+            | Body::VoteReply(_)
+            | Body::PreVoteReply(_)
+            | Body::ForwardWriteReply(_)
+            | Body::ForwardReadReply(_) => {}
+        }
+    }
+
+    async fn append(&self, append: crate::message::Append) -> AppendReply {
+        let commit = append.commit.map_or(0, |commit| commit.index + 1);
+        let heard = mono();
+        let Some(request) = convert::append_request(append) else { return AppendReply::Failed };
+        let Ok(response) = self.raft.append_entries(request).await else {
+            return AppendReply::Failed;
+        };
+        if matches!(response, AppendEntriesResponse::Success) {
+            lock(&self.level).told = Some((commit, heard));
+        }
+        convert::append_reply(&response)
+    }
+
+    /// Proposes what came in during this turn: all commands that were waiting become one entry,
+    /// all reads one read index.
+    pub fn end_turn(self: &Arc<Group>) {
+        let Turn { writes, reads } = std::mem::take(&mut *lock(&self.turn));
+        let mut batch = Vec::new();
+        let (mut commands, mut bytes) = (0, 0);
+        for item in writes {
+            commands += item.commands.len();
+            bytes += item.commands.iter().map(Command::bytes).sum::<usize>();
+            batch.push(item);
+            if commands >= limits::BATCH_COMMANDS_MAX || bytes >= limits::BATCH_BYTES_MAX {
+                (commands, bytes) = (0, 0);
+                executor::spawn(write::propose(self.clone(), std::mem::take(&mut batch)));
+            }
+        }
+        if !batch.is_empty() {
+            executor::spawn(write::propose(self.clone(), batch));
+        }
+        if !reads.is_empty() {
+            executor::spawn(read::read(self.clone(), reads));
+        }
+    }
+
+    // ---- out ----------------------------------------------------------------------------------
+
+    /// Looks at what the step has changed: role, level, a raft that has stopped.
+    pub fn end_step(&self) {
+        let metrics = self.metrics.borrow_watched();
+        if let Err(fatal) = &metrics.running_state {
+            let reason = format!("consensus of namespace `{}` stopped: {fatal}", self.namespace);
+            self.shared.emit(Effect::Fatal { reason });
+        }
+        let role = (role(metrics.state), metrics.current_term, metrics.current_leader);
+        let leads = role.0 == Role::Leader;
+        let quorum_acked =
+            metrics.last_quorum_acked.map(openraft::metrics::SerdeInstant::into_inner);
+        drop(metrics);
+        let mut seen = lock(&self.seen);
+        if *seen != Some(role) {
+            *seen = Some(role);
+            let (role, term, leader) = role;
+            self.shared.emit(Effect::Event(Event::Role { group: self.id, role, term, leader }));
+        }
+        let applied = applied_count(lock(&self.store).applied());
+        let mut level = lock(&self.level);
+        if leads && applied >= self.log.committed() {
+            level.at = level.at.max(quorum_acked);
+        } else if let Some((commit, at)) = level.told.filter(|(commit, _)| applied >= *commit) {
+            level.told = Some((commit, at));
+            level.at = level.at.max(Some(at));
+        }
+    }
+
+    /// See [`GroupStatus`].
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.metrics.borrow_watched();
+        let store = lock(&self.store);
+        let committed = metrics.local_committed.map_or(0, |committed| committed.index + 1);
+        GroupStatus {
+            group: self.id,
+            namespace: self.namespace.clone(),
+            role: role(metrics.state),
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            head: self.log.head(),
+            commit: committed.max(self.log.committed()),
+            applied: applied_count(store.applied()),
+            sequence: store.sequence(),
+            committed_time: store.committed_time(),
+            actors: store.rows().len(),
+            oplog_live: store.oplog().len(),
+            oplog_replays: store.oplog().replays(),
+            state_hash: store.state_hash(),
+        }
+    }
+
+    /// Named invariants, after every step.
+    pub fn check(&self) {
+        self.log.check();
+        let store = lock(&self.store);
+        store.oplog().check();
+        let (applied, committed) = (applied_count(store.applied()), self.log.committed());
+        assert!(applied <= committed, "applied_le_commit_le_head: {applied} > {committed}");
+        let head = self.log.head();
+        assert!(committed <= head, "applied_le_commit_le_head: {committed} > {head}");
+    }
+
+    /// Every actor, in order of id.
+    pub fn dump(&self) -> Vec<(ActorId, Record)> {
+        let store = lock(&self.store);
+        store.rows().iter().map(|(id, record)| (id.clone(), record.clone())).collect()
+    }
+
+    // ---- shared by reads and writes -----------------------------------------------------------
+
+    fn lookup(&self, id: &ActorId) -> (Option<Record>, u64) {
+        let store = lock(&self.store);
+        (store.get(id).cloned(), applied_count(store.applied()))
+    }
+
+    /// Asks `leader`; `None` when it did not answer, or leads no more.
+    async fn forward(&self, leader: NodeId, body: Body) -> Option<Body> {
+        use openraft::async_runtime::{AsyncRuntime, Select2};
+        let deadline = mono().after(FORWARD_TIMEOUT);
+        let asked = self.shared.ask(leader, self.id, body, deadline);
+        match super::runtime::Runtime::select2(asked, self.leader_left(leader)).await {
+            Select2::First(answer) => answer,
+            Select2::Second(()) => None,
+        }
+    }
+
+    async fn leader_left(&self, leader: NodeId) {
+        let mut metrics = self.metrics.clone();
+        while metrics.borrow_watched().current_leader == Some(leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The leader's stamp for a batch: its wall clock, but within a term no further than its
+    /// monotonic clock has run, plus [`limits::COMMITTED_TIME_SLACK`], and never backwards.
+    fn stamp(&self) -> Timestamp {
+        let now = executor::now();
+        let term = self.metrics.borrow_watched().current_term;
+        let committed = lock(&self.store).committed_time();
+        let mut stamp = lock(&self.stamp);
+        if stamp.term != term {
+            *stamp = Stamp { term, from: committed.max(now.wall), at: now.mono };
+        }
+        let run = now.mono.since(stamp.at) + limits::COMMITTED_TIME_SLACK;
+        let bound = stamp.from.0.saturating_add(u64::try_from(run.as_millis()).unwrap_or(u64::MAX));
+        committed.max(Timestamp(now.wall.0.min(bound)))
+    }
+}
+
+/// How long one attempt at a forwarded request may take before it is tried anew.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two attempts, while there is no leader to ask.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+fn applied_count(applied: Option<LogPosition>) -> u64 {
+    applied.map_or(0, |applied| applied.index + 1)
+}
+
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower | ServerState::Shutdown => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Leader => Role::Leader,
+    }
+}
+
+fn raft_config(timing: &Timing, namespace: &Namespace) -> openraft::Config {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    openraft::Config {
+        cluster_name: namespace.as_str().to_owned(),
+        heartbeat_interval: ms(timing.heartbeat),
+        election_timeout_min: ms(timing.election_min),
+        election_timeout_max: ms(timing.election_max),
+        max_payload_entries: limits::APPEND_ENTRIES_MAX,
+        // The whole log is kept; see `machine::NoSnapshots`.
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        enable_pre_vote: Some(true),
+        // With it a leader that lost its unsynced tail leads on in the same term, and gives an
+        // index it has forgotten to another command (ADR 1; planted bug `leader_restore`).
+        enable_leader_restore: leader_restore(),
+        allow_log_reversion: Some(false),
+        backoff: "20ms 40ms 80ms ...200ms".to_owned(),
+        ..openraft::Config::default()
+    }
+}
+
+fn leader_restore() -> Option<bool> {
+    #[cfg(sim_mutant)]
+    if crate::mutant::Mutant::LeaderRestore.is_planted() {
+        return None;
+    }
+    Some(false)
+}

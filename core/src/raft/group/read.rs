@@ -1,0 +1,119 @@
+//! Linearizable reads: one read index for all that wait together. A replica that does not
+//! lead forwards to the leader; one without a quorum never answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::async_runtime::AsyncRuntime as _;
+use openraft::errors::{LinearizableReadError, RaftError};
+
+use super::{Group, Origin, RETRY_PAUSE};
+use crate::effect::Answer;
+use crate::message::{Body, ForwardFailed};
+use crate::raft::runtime::{Runtime, timeout_at};
+use crate::raft::shared::mono;
+use crate::types::{ActorId, NodeId, Record};
+
+/// Actors that are read together.
+pub struct Item {
+    pub origin: Origin,
+    pub ids: Vec<ActorId>,
+}
+
+/// See the module.
+pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
+    loop {
+        items.retain(|item| match item.origin {
+            Origin::Client(request) => group.shared.is_live(request),
+            Origin::Peer(..) => true,
+        });
+        if items.is_empty() {
+            return;
+        }
+        let hint = match confirm(&group).await {
+            Ok(()) => {
+                for item in items {
+                    answer_here(&group, item);
+                }
+                return;
+            }
+            Err(hint) => hint,
+        };
+        items.retain(|item| match item.origin {
+            Origin::Client(_) => true,
+            Origin::Peer(from, exchange) => {
+                let body = Body::ForwardReadReply(Err(ForwardFailed::NotLeader { hint }));
+                group.shared.answer(from, group.id, exchange, body);
+                false
+            }
+        });
+        if let Some(leader) = hint.filter(|&leader| leader != group.shared.identity.node)
+            && !items.is_empty()
+            && let Some((records, applied)) = ask_there(&group, leader, &items).await
+        {
+            return distribute(&group, items, records, applied);
+        }
+        Runtime::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Ok once a quorum has confirmed, after this call began, that this replica leads, and everything
+/// committed by then is applied. Else who may lead.
+async fn confirm(group: &Group) -> Result<(), Option<NodeId>> {
+    let deadline = mono().after(group.shared.config.timing.election_max);
+    match timeout_at(deadline, group.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+            Err(forward.leader_id)
+        }
+        Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))))
+        | Ok(Err(RaftError::Fatal(_)))
+        | Err(_) => Err(None),
+    }
+}
+
+async fn ask_there(
+    group: &Group,
+    leader: NodeId,
+    items: &[Item],
+) -> Option<(Vec<Option<Record>>, u64)> {
+    let ids: Vec<ActorId> = items.iter().flat_map(|item| &item.ids).cloned().collect();
+    let count = ids.len();
+    match group.forward(leader, Body::ForwardRead { ids }).await? {
+        Body::ForwardReadReply(Ok((records, applied))) if records.len() == count => {
+            Some((records, applied))
+        }
+        _ => None,
+    }
+}
+
+fn answer_here(group: &Group, item: Item) {
+    let mut applied = 0;
+    let mut records = Vec::with_capacity(item.ids.len());
+    for id in &item.ids {
+        let (record, at) = group.lookup(id);
+        records.push(record);
+        applied = at;
+    }
+    distribute(group, vec![item], records, applied);
+}
+
+fn distribute(group: &Group, items: Vec<Item>, records: Vec<Option<Record>>, applied: u64) {
+    let mut records = records.into_iter();
+    for item in items {
+        let mine: Vec<_> = records.by_ref().take(item.ids.len()).collect();
+        match item.origin {
+            Origin::Peer(from, exchange) => {
+                let body = Body::ForwardReadReply(Ok((mine, applied)));
+                group.shared.answer(from, group.id, exchange, body);
+            }
+            Origin::Client(request) => {
+                for record in mine {
+                    let age = Some(Duration::ZERO);
+                    group.shared.reply(request, Ok(Answer::Read { record, applied, age }));
+                }
+            }
+        }
+    }
+}

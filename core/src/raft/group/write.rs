@@ -1,0 +1,143 @@
+//! A batch of writes on its way: proposed here if this replica leads, else forwarded to the leader,
+//! again and again until it has an outcome or nobody waits any more. Every command carries its
+//! operation's name, so a repeat is answered from the op-log and never runs twice.
+
+use std::sync::Arc;
+
+use openraft::async_runtime::AsyncRuntime as _;
+use openraft::errors::{ClientWriteError, RaftError};
+
+use super::{Group, Origin, RETRY_PAUSE};
+use crate::command::{Batch, Command, Outcome};
+use crate::effect::{Answer, Failure};
+use crate::message::{Applied, Body, ForwardFailed};
+use crate::raft::runtime::Runtime;
+use crate::raft::shared::Shared;
+use crate::types::{NodeId, OpId};
+
+/// Commands that wait together.
+pub struct Item {
+    pub origin: Origin,
+    pub commands: Vec<Command>,
+}
+
+/// See the module.
+pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
+    let shared = &group.shared;
+    // Whether an earlier attempt ended without an answer.
+    let mut maybe = false;
+    loop {
+        items.retain(|item| item.waits(shared));
+        if items.is_empty() {
+            return;
+        }
+        mark(shared, &items, true);
+        let failed = match attempt_here(&group, &items).await {
+            Ok(results) => return distribute(&group, items, results),
+            Err(failed) => failed,
+        };
+        maybe |= failed == ForwardFailed::Unknown;
+        // A peer that forwarded here decides for itself whom to ask next.
+        items.retain(|item| item.refuse_peer(&group, failed));
+        if let ForwardFailed::NotLeader { hint: Some(leader) } = failed
+            && leader != shared.identity.node
+            && !items.is_empty()
+        {
+            match attempt_there(&group, leader, &items).await {
+                Ok(results) => return distribute(&group, items, results),
+                Err(failed) => maybe |= failed == ForwardFailed::Unknown,
+            }
+        }
+        mark(shared, &items, maybe);
+        Runtime::sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn attempt_here(group: &Group, items: &[Item]) -> Result<Vec<Applied>, ForwardFailed> {
+    let batch = Batch { time: group.stamp(), commands: commands(items).into() };
+    match group.raft.client_write(batch).await {
+        Ok(response) => Ok(response.data),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            Err(ForwardFailed::NotLeader { hint: forward.leader_id })
+        }
+        // Discarded entries may still be committed by another leader (DESIGN §4, timeouts).
+        Err(RaftError::APIError(_) | RaftError::Fatal(_)) => Err(ForwardFailed::Unknown),
+    }
+}
+
+async fn attempt_there(
+    group: &Group,
+    leader: NodeId,
+    items: &[Item],
+) -> Result<Vec<Applied>, ForwardFailed> {
+    let commands = commands(items);
+    let count = commands.len();
+    match group.forward(leader, Body::ForwardWrite { commands }).await {
+        Some(Body::ForwardWriteReply(Ok(results))) if results.len() == count => Ok(results),
+        Some(Body::ForwardWriteReply(Err(failed))) => Err(failed),
+        Some(_) | None => Err(ForwardFailed::Unknown),
+    }
+}
+
+fn commands(items: &[Item]) -> Vec<Command> {
+    items.iter().flat_map(|item| &item.commands).cloned().collect()
+}
+
+fn mark(shared: &Shared, items: &[Item], maybe: bool) {
+    for item in items {
+        if let Origin::Client(request) = item.origin {
+            shared.mark(request, maybe);
+        }
+    }
+}
+
+fn distribute(group: &Group, items: Vec<Item>, results: Vec<Applied>) {
+    let mut results = results.into_iter();
+    for item in items {
+        let ops: Vec<OpId> = item.commands.into_iter().map(|command| command.op).collect();
+        let results: Vec<Applied> = results.by_ref().take(ops.len()).collect();
+        match item.origin {
+            Origin::Peer(from, exchange) => {
+                let body = Body::ForwardWriteReply(Ok(results));
+                group.shared.answer(from, group.id, exchange, body);
+            }
+            Origin::Client(request) => {
+                for (op, result) in ops.into_iter().zip(results) {
+                    group.shared.reply(request, response(op, result));
+                }
+            }
+        }
+    }
+}
+
+fn response(op: OpId, Applied { outcome, replayed }: Applied) -> Result<Answer, Failure> {
+    match outcome {
+        Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
+        Outcome::Written { .. } | Outcome::Deleted { .. } => {
+            Ok(Answer::Done { op, outcome, replayed })
+        }
+    }
+}
+
+impl Item {
+    /// Whether somebody still waits. A client whose deadline has passed was told what it was told:
+    /// its command must not be proposed after that.
+    fn waits(&self, shared: &Shared) -> bool {
+        match self.origin {
+            Origin::Client(request) => shared.is_live(request),
+            Origin::Peer(..) => true,
+        }
+    }
+
+    /// Answers a peer that forwarded; true for an item that stays.
+    fn refuse_peer(&self, group: &Group, failed: ForwardFailed) -> bool {
+        match self.origin {
+            Origin::Client(_) => true,
+            Origin::Peer(from, exchange) => {
+                let body = Body::ForwardWriteReply(Err(failed));
+                group.shared.answer(from, group.id, exchange, body);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! openraft's log storage: entries in memory for reading, frames to the WAL for keeping.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex};
+
+use openraft::async_runtime::OneshotSender as _;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
+
+use super::channel::oneshot;
+use super::executor::lock;
+use super::shared::Shared;
+use super::{Entry, LogId, RaftVote, TypeConfig, convert};
+use crate::limits;
+use crate::types::GroupId;
+use crate::wal::frame::Record;
+use crate::wal::recover::GroupImage;
+
+/// One group's log. Clones share it: openraft reads it from several tasks.
+#[derive(Clone)]
+pub struct Log {
+    group: GroupId,
+    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Without gap (`wal_contiguous`), from the purge mark on.
+    entries: VecDeque<Entry>,
+    purged: Option<LogId>,
+    vote: Option<RaftVote>,
+    committed: Option<LogId>,
+}
+
+impl State {
+    fn first(&self) -> u64 {
+        self.entries.front().map_or_else(|| self.next(), |entry| entry.log_id.index)
+    }
+
+    fn last(&self) -> Option<LogId> {
+        self.entries.back().map(|entry| entry.log_id).or(self.purged)
+    }
+
+    fn next(&self) -> u64 {
+        self.last().map_or(0, |last| last.index + 1)
+    }
+
+    fn read(&self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &Entry> {
+        let first = self.first();
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end + 1,
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let place = |index: u64| {
+            usize::try_from(index.saturating_sub(first))
+                .unwrap_or(usize::MAX)
+                .min(self.entries.len())
+        };
+        let (start, end) = (place(start), place(end));
+        self.entries.range(start..end.max(start))
+    }
+}
+
+impl Log {
+    /// The log as recovered.
+    ///
+    /// # Errors
+    /// A clause for an entry that openraft would not accept.
+    pub fn new(group: GroupId, shared: Arc<Shared>, image: GroupImage) -> Result<Log, String> {
+        let entries = image
+            .entries
+            .into_iter()
+            .map(|entry| {
+                let index = entry.position.index;
+                convert::entry(entry).ok_or_else(|| format!("entry {index} has no legal voters"))
+            })
+            .collect::<Result<_, String>>()?;
+        let state = State {
+            entries,
+            purged: image.purged.map(convert::log_id),
+            vote: image.vote.map(convert::raft_vote),
+            committed: image.committed.map(convert::log_id),
+        };
+        Ok(Log { group, shared, state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// Whether nothing was ever written: a new group.
+    pub fn is_pristine(&self) -> bool {
+        let state = lock(&self.state);
+        state.last().is_none() && state.vote.is_none()
+    }
+
+    /// The commit index on record, as a count of entries.
+    pub fn committed(&self) -> u64 {
+        lock(&self.state).committed.map_or(0, |committed| committed.index + 1)
+    }
+
+    /// The last index plus one.
+    pub fn head(&self) -> u64 {
+        lock(&self.state).next()
+    }
+
+    /// Named invariants; only the ends, it runs after every step.
+    pub fn check(&self) {
+        let state = lock(&self.state);
+        let length = u64::try_from(state.entries.len()).unwrap_or(u64::MAX);
+        assert!(state.first() + length == state.next(), "wal_contiguous");
+        if let (Some(purged), Some(front)) = (state.purged, state.entries.front()) {
+            assert!(purged.index < front.log_id.index, "purged_lt_first");
+        }
+    }
+}
+
+impl RaftLogReader<TypeConfig> for Log {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        Ok(lock(&self.state).read(range).cloned().collect())
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let state = lock(&self.state);
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for entry in state.read(start..end) {
+            entries.push(entry.clone());
+            bytes += entry_bytes(entry);
+            if bytes >= limits::APPEND_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
+        Ok(lock(&self.state).vote)
+    }
+}
+
+fn entry_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(batch) => {
+            batch.commands.iter().map(crate::command::Command::bytes).sum()
+        }
+        EntryPayload::Blank | EntryPayload::Membership(_) => 64,
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for Log {
+    type LogReader = Log;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let state = lock(&self.state);
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> Log {
+        self.clone()
+    }
+
+    /// Durable before it returns: whoever asked for this vote hears of it only then.
+    async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
+        let (sender, receiver) = oneshot();
+        {
+            let mut state = lock(&self.state);
+            if let Some(before) = state.vote {
+                let (old, new) = (before.leader_id, vote.leader_id);
+                assert!(new.term >= old.term, "term_monotone: {before} then {vote}");
+                if new.term == old.term {
+                    assert!(new.voted_for == old.voted_for, "vote_once_per_term: {before}, {vote}");
+                }
+            }
+            state.vote = Some(*vote);
+            let mut writer = lock(&self.shared.writer);
+            writer.push(&Record::Vote(self.group, convert::vote(vote)));
+            writer.when_durable(Box::new(move || {
+                sender.send(()).ok();
+            }));
+        }
+        receiver.await.map_err(|_| io::Error::other("the replica has stopped"))
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        lock(&self.state).committed = committed;
+        if let Some(committed) = committed {
+            lock(&self.shared.writer).commit(self.group, convert::position(&committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(lock(&self.state).committed)
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut state = lock(&self.state);
+        let mut writer = lock(&self.shared.writer);
+        for entry in entries {
+            let (index, next) = (entry.log_id.index, state.next());
+            assert!(index == next, "wal_contiguous: append {index} where {next} should be");
+            writer.push(&Record::Entry(self.group, convert::log_entry(&entry)));
+            state.entries.push_back(entry);
+        }
+        writer.when_durable(Box::new(move || callback.io_completed(Ok(()))));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let mut state = lock(&self.state);
+        let keep = last.map_or(0, |last| last.index + 1);
+        let committed = state.committed.map_or(0, |committed| committed.index + 1);
+        assert!(committed <= keep, "committed_is_kept: truncate to {keep}, committed {committed}");
+        while state.entries.back().is_some_and(|entry| entry.log_id.index >= keep) {
+            state.entries.pop_back();
+        }
+        let keep = last.as_ref().map(convert::position);
+        lock(&self.shared.writer).push(&Record::Truncate(self.group, keep));
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let mut state = lock(&self.state);
+        while state.entries.front().is_some_and(|entry| entry.log_id.index <= upto.index) {
+            state.entries.pop_front();
+        }
+        state.purged = Some(upto);
+        lock(&self.shared.writer).push(&Record::Purge(self.group, convert::position(&upto)));
+        Ok(())
+    }
+}

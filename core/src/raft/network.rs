@@ -1,0 +1,111 @@
+//! openraft's network: a call is a question to a peer with a deadline of its own. Without one, a
+//! lost reply would hold up replication for good.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::alias::{SnapshotOf, VoteOf};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{EmptyNode, OptionalSend};
+
+use super::shared::{Shared, mono};
+use super::{TypeConfig, convert};
+use crate::message::Body;
+use crate::types::{GroupId, NodeId};
+
+/// Makes a [`Peer`] for each target.
+pub struct Network {
+    pub group: GroupId,
+    pub shared: Arc<Shared>,
+}
+
+/// The way to one peer.
+pub struct Peer {
+    group: GroupId,
+    shared: Arc<Shared>,
+    target: NodeId,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Peer {
+        Peer { group: self.group, shared: self.shared.clone(), target }
+    }
+}
+
+impl Peer {
+    async fn ask(&self, body: Body, timeout: Duration) -> Result<Body, RPCError<TypeConfig>> {
+        let answer = self.shared.ask(self.target, self.group, body, mono().after(timeout)).await;
+        answer.ok_or_else(|| network_error("no answer in time"))
+    }
+}
+
+fn network_error(what: &str) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::new(&io::Error::other(what)))
+}
+
+impl RaftNetworkV2<TypeConfig> for Peer {
+    type SnapshotData = Vec<u8>;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        // openraft gives replication one heartbeat's time. A follower's disk may take longer, and
+        // asking again would only add to its work.
+        let timeout = if request.entries.is_empty() {
+            option.soft_ttl()
+        } else {
+            self.shared.config.timing.election_min
+        };
+        match self.ask(Body::Append(convert::append(&request)), timeout).await? {
+            Body::AppendReply(reply) => convert::append_response(reply)
+                .ok_or_else(|| network_error("the peer could not handle it")),
+            _ => Err(network_error("an answer to another question")),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let body = Body::AskVote(convert::ask_vote(&request));
+        match self.ask(body, option.soft_ttl()).await? {
+            Body::VoteReply(reply) => Ok(convert::vote_response(reply)),
+            _ => Err(network_error("an answer to another question")),
+        }
+    }
+
+    /// openraft's default grants without asking; a node that is cut off would win every pre-vote.
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let body = Body::AskPreVote(convert::ask_vote(&request));
+        match self.ask(body, option.soft_ttl()).await? {
+            Body::PreVoteReply(reply) => Ok(convert::vote_response(reply)),
+            _ => Err(network_error("an answer to another question")),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _vote: VoteOf<TypeConfig>,
+        _snapshot: SnapshotOf<TypeConfig, Vec<u8>>,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let reason = io::Error::other("this version keeps the whole log and sends no snapshots");
+        Err(StreamingError::Unreachable(Unreachable::new(&reason)))
+    }
+}

@@ -1,0 +1,206 @@
+//! What all groups of one replica share: the effects of the step, the end of the WAL, the
+//! questions that wait for an answer and the clients that wait for theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use openraft::async_runtime::OneshotSender as _;
+
+use super::channel::{OneshotSender, oneshot};
+use super::executor::{self, lock};
+use super::runtime::timeout_at;
+use crate::config::ClusterConfig;
+use crate::effect::{Effect, Failure, Response};
+use crate::input::RequestId;
+use crate::message::{Body, Exchange, Message};
+use crate::types::{Boot, GroupId, Identity, Instant, NodeId};
+use crate::wal::writer::Writer;
+
+/// See the module. Behind mutexes only because openraft wants `Send`: one thread uses it.
+pub struct Shared {
+    pub identity: Identity,
+    pub boot: Boot,
+    pub config: ClusterConfig,
+    pub writer: Mutex<Writer>,
+    effects: Mutex<Vec<Effect>>,
+    exchanges: Mutex<Exchanges>,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Default)]
+struct Exchanges {
+    asked: u64,
+    open: BTreeMap<u64, (NodeId, OneshotSender<Body>)>,
+}
+
+#[derive(Default)]
+struct Requests {
+    live: BTreeMap<RequestId, Live>,
+    by_deadline: BTreeSet<(Instant, RequestId)>,
+    bytes: usize,
+}
+
+struct Live {
+    deadline: Instant,
+    bytes: usize,
+    /// An attempt is under way, or has ended without an answer: it may have happened.
+    maybe: bool,
+}
+
+impl Shared {
+    pub fn new(identity: Identity, boot: Boot, config: ClusterConfig, writer: Writer) -> Shared {
+        Shared {
+            identity,
+            boot,
+            config,
+            writer: Mutex::new(writer),
+            effects: Mutex::default(),
+            exchanges: Mutex::default(),
+            requests: Mutex::default(),
+        }
+    }
+
+    // ---- effects ------------------------------------------------------------------------------
+
+    pub fn emit(&self, effect: Effect) {
+        lock(&self.effects).push(effect);
+    }
+
+    pub fn take_effects(&self) -> Vec<Effect> {
+        std::mem::take(&mut lock(&self.effects))
+    }
+
+    fn send(&self, to: NodeId, group: GroupId, exchange: Exchange, body: Body) {
+        let (from, incarnation) = (self.identity.node, self.identity.incarnation);
+        let message = Message { from, incarnation, to, group, exchange, body };
+        self.emit(Effect::Send { to, message });
+    }
+
+    // ---- questions and answers ----------------------------------------------------------------
+
+    /// Asks a peer; `None` when no answer came by `deadline`.
+    pub async fn ask(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        body: Body,
+        deadline: Instant,
+    ) -> Option<Body> {
+        let (sender, receiver) = oneshot();
+        let number = {
+            let mut exchanges = lock(&self.exchanges);
+            exchanges.asked += 1;
+            let number = exchanges.asked;
+            exchanges.open.insert(number, (to, sender));
+            number
+        };
+        // Also when the asker is dropped: its question must not stay open for ever.
+        let _forget = Forget { shared: self, number };
+        self.send(to, group, Exchange { boot: self.boot, number }, body);
+        timeout_at(deadline, receiver).await.ok()?.ok()
+    }
+
+    /// Answers a peer's question.
+    pub fn answer(&self, to: NodeId, group: GroupId, exchange: Exchange, body: Body) {
+        self.send(to, group, exchange, body);
+    }
+
+    /// Hands an answer to whoever asked; false when nobody waits for it (any more).
+    pub fn answered(&self, from: NodeId, exchange: Exchange, body: Body) -> bool {
+        if exchange.boot != self.boot {
+            return false;
+        }
+        let asked = {
+            let mut exchanges = lock(&self.exchanges);
+            match exchanges.open.get(&exchange.number) {
+                Some((to, _)) if *to == from => exchanges.open.remove(&exchange.number),
+                Some(_) | None => None,
+            }
+        };
+        asked.is_some_and(|(_, sender)| sender.send(body).is_ok())
+    }
+
+    // ---- waiting clients ----------------------------------------------------------------------
+
+    pub fn requests_live(&self) -> (usize, usize) {
+        let requests = lock(&self.requests);
+        (requests.live.len(), requests.bytes)
+    }
+
+    pub fn admit(&self, request: RequestId, deadline: Instant, bytes: usize) {
+        let mut requests = lock(&self.requests);
+        requests.bytes += bytes;
+        requests.by_deadline.insert((deadline, request));
+        let before = requests.live.insert(request, Live { deadline, bytes, maybe: false });
+        assert!(before.is_none(), "request_ids_are_unique: the driver reused {request:?}");
+    }
+
+    /// Answers a client, unless it has its answer.
+    pub fn reply(&self, request: RequestId, response: Response) {
+        let mut requests = lock(&self.requests);
+        let Some(live) = requests.live.remove(&request) else { return };
+        requests.by_deadline.remove(&(live.deadline, request));
+        requests.bytes -= live.bytes;
+        drop(requests);
+        self.emit(Effect::Reply { request, response });
+    }
+
+    /// Whether the client still waits.
+    pub fn is_live(&self, request: RequestId) -> bool {
+        lock(&self.requests).live.contains_key(&request)
+    }
+
+    /// Says whether the request may have happened, for the answer at its deadline.
+    pub fn mark(&self, request: RequestId, maybe: bool) {
+        if let Some(live) = lock(&self.requests).live.get_mut(&request) {
+            live.maybe = maybe;
+        }
+    }
+
+    /// Answers the clients whose deadline has come.
+    pub fn expire(&self, now: Instant) {
+        loop {
+            let expired = {
+                let requests = lock(&self.requests);
+                let first = requests.by_deadline.first().copied();
+                first.filter(|(deadline, _)| *deadline <= now).map(|(_, request)| {
+                    (request, requests.live.get(&request).is_some_and(|live| live.maybe))
+                })
+            };
+            let Some((request, maybe)) = expired else { return };
+            let failure = if maybe { Failure::Unknown } else { Failure::Unavailable };
+            self.reply(request, Err(failure));
+        }
+    }
+
+    /// When the next client's deadline comes.
+    pub fn deadline(&self) -> Option<Instant> {
+        lock(&self.requests).by_deadline.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Named invariants.
+    pub fn check(&self) {
+        lock(&self.writer).check();
+        let requests = lock(&self.requests);
+        assert!(requests.live.len() == requests.by_deadline.len(), "requests_indexes_agree");
+        assert!(requests.live.len() <= crate::limits::REQUESTS_MAX, "requests_live_le_limit");
+        assert!(requests.bytes <= crate::limits::REQUEST_BYTES_MAX, "request_bytes_le_limit");
+    }
+}
+
+struct Forget<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let open = lock(&self.shared.exchanges).open.remove(&self.number);
+        drop(open);
+    }
+}
+
+/// The step's monotonic clock.
+pub fn mono() -> Instant {
+    executor::now().mono
+}

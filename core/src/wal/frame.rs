@@ -1,0 +1,214 @@
+//! The bytes of the WAL. All integers little-endian; header and frames start at multiples of 8.
+//!
+//! ```text
+//! file   = header frame*
+//! header = magic[8] version:u32 length:u32 identity[length] pad crc:u32 zero:u32
+//! frame  = length:u32 crc:u32 kind:u8 zero[3] group:u32 term:u64 index:u64 attested:u64
+//!          payload[length] pad
+//! ```
+//!
+//! A frame's CRC32C covers the file's identity and the frame's own offset as well as its bytes: a
+//! frame of another file, or one that the disk put in the wrong place, is not a frame here.
+
+use crate::codec::{self, Corrupt};
+use crate::limits;
+use crate::message::{LogEntry, LogPosition, Payload, Vote};
+use crate::types::{GroupId, Identity, Incarnation, NodeId};
+
+const MAGIC: &[u8; 8] = b"UNDRSTDY";
+const VERSION: u32 = 1;
+const FILE_HEADER_FIXED: usize = 16;
+/// Bytes of a frame before its payload.
+pub const FRAME_HEADER: usize = 40;
+/// Frames start at multiples of this.
+pub const ALIGN: usize = 8;
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An entry is appended to the group's log.
+    Entry(GroupId, LogEntry),
+    /// The group's vote.
+    Vote(GroupId, Vote),
+    /// Everything after this position is gone; `None` keeps nothing.
+    Truncate(GroupId, Option<LogPosition>),
+    /// Everything up to this position may go; only a mark.
+    Purge(GroupId, LogPosition),
+    /// A quorum has everything up to here. Rides along with other frames.
+    Commit(GroupId, LogPosition),
+    /// The data folder under which a peer was first heard of.
+    Peer(NodeId, Incarnation),
+    /// Says nothing but its attestation.
+    Trailer,
+}
+
+/// A frame as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it says.
+    pub record: Record,
+    /// Every byte of the file below this offset was synced before this frame was written.
+    pub attested: u64,
+    /// Where the next frame starts.
+    pub end: u64,
+}
+
+/// The identity in a file's first bytes, and what each frame's CRC starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileHeader {
+    /// Whose file it is.
+    pub identity: Identity,
+    /// The header's own CRC: the seed of every frame's.
+    pub seed: u32,
+    /// Bytes of the header; the first frame starts here.
+    pub length: usize,
+}
+
+impl FileHeader {
+    /// The header bytes of a new file.
+    pub fn encode(identity: &Identity) -> Vec<u8> {
+        let identity = codec::encode(identity);
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(length32(identity.len()).to_le_bytes());
+        bytes.extend(identity);
+        pad(&mut bytes);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend(crc.to_le_bytes());
+        pad(&mut bytes);
+        bytes
+    }
+
+    /// Reads the header of `file`.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a clause.
+    pub fn decode(file: &[u8]) -> Result<FileHeader, Corrupt> {
+        let corrupt = |what: &str| Corrupt(what.to_owned());
+        let fixed = file.get(..FILE_HEADER_FIXED).ok_or_else(|| corrupt("it is too short"))?;
+        if &fixed[..8] != MAGIC {
+            return Err(corrupt("it does not begin as a log of this program does"));
+        }
+        let version = u32_at(fixed, 8);
+        if version != VERSION {
+            return Err(Corrupt(format!("its format is version {version}, not {VERSION}")));
+        }
+        let length = usize::try_from(u32_at(fixed, 12)).unwrap_or(usize::MAX);
+        let padded = FILE_HEADER_FIXED.saturating_add(length).next_multiple_of(ALIGN);
+        let end = padded.saturating_add(ALIGN);
+        let header = file.get(..end).ok_or_else(|| corrupt("its header is cut short"))?;
+        let seed = u32_at(header, padded);
+        if crc32c::crc32c(&header[..padded]) != seed || u32_at(header, padded + 4) != 0 {
+            return Err(corrupt("its header is damaged"));
+        }
+        let identity = codec::decode(&header[FILE_HEADER_FIXED..FILE_HEADER_FIXED + length])?;
+        Ok(FileHeader { identity, seed, length: end })
+    }
+}
+
+/// Appends `record` as a frame that will lie at file offset `offset`.
+pub fn encode(bytes: &mut Vec<u8>, seed: u32, offset: u64, attested: u64, record: &Record) {
+    let zero = LogPosition { term: 0, index: 0 };
+    let at = |group: &GroupId, position: LogPosition| (*group, position.term, position.index);
+    let (kind, (group, term, index), payload): (u8, _, Vec<u8>) = match record {
+        Record::Entry(group, entry) => {
+            (1, at(group, entry.position), codec::encode(&entry.payload))
+        }
+        Record::Vote(group, vote) => {
+            (2, (*group, vote.term, vote.node.0), vec![u8::from(vote.committed)])
+        }
+        Record::Truncate(group, keep) => {
+            (3, at(group, keep.unwrap_or(zero)), vec![u8::from(keep.is_some())])
+        }
+        Record::Purge(group, position) => (4, at(group, *position), vec![]),
+        Record::Commit(group, position) => (5, at(group, *position), vec![]),
+        Record::Peer(node, incarnation) => (6, (GroupId(0), incarnation.0, node.0), vec![]),
+        Record::Trailer => (7, (GroupId(0), 0, 0), vec![]),
+    };
+    let start = bytes.len();
+    bytes.extend(length32(payload.len()).to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend([kind, 0, 0, 0]);
+    bytes.extend(group.0.to_le_bytes());
+    bytes.extend(term.to_le_bytes());
+    bytes.extend(index.to_le_bytes());
+    bytes.extend(attested.to_le_bytes());
+    bytes.extend(payload);
+    pad(bytes);
+    let crc = frame_crc(seed, offset, &bytes[start..]);
+    bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The frame at `offset` of `file`, or `None` when the bytes there are no intact frame.
+pub fn decode(file: &[u8], seed: u32, offset: usize) -> Option<Frame> {
+    let header = file.get(offset..offset.checked_add(FRAME_HEADER)?)?;
+    let length = usize::try_from(u32_at(header, 0)).ok()?;
+    if length > limits::FRAME_BYTES_MAX || header[9..12] != [0, 0, 0] {
+        return None;
+    }
+    let end = (offset + FRAME_HEADER + length).next_multiple_of(ALIGN);
+    let frame = file.get(offset..end)?;
+    let offset64 = u64::try_from(offset).ok()?;
+    if frame_crc(seed, offset64, frame) != u32_at(header, 4) {
+        return None;
+    }
+    let payload = &frame[FRAME_HEADER..FRAME_HEADER + length];
+    let position = LogPosition { term: u64_at(header, 16), index: u64_at(header, 24) };
+    let record = decode_record(header[8], GroupId(u32_at(header, 12)), position, payload)?;
+    Some(Frame { record, attested: u64_at(header, 32), end: u64::try_from(end).ok()? })
+}
+
+fn decode_record(
+    kind: u8,
+    group: GroupId,
+    position: LogPosition,
+    payload: &[u8],
+) -> Option<Record> {
+    let node = NodeId(position.index);
+    Some(match (kind, payload) {
+        (1, payload) => {
+            let payload: Payload = codec::decode(payload).ok()?;
+            Record::Entry(group, LogEntry { position, payload })
+        }
+        (2, &[committed @ (0 | 1)]) => {
+            Record::Vote(group, Vote { term: position.term, node, committed: committed == 1 })
+        }
+        (3, &[1]) => Record::Truncate(group, Some(position)),
+        (3, &[0]) => Record::Truncate(group, None),
+        (4, []) => Record::Purge(group, position),
+        (5, []) => Record::Commit(group, position),
+        (6, []) => Record::Peer(node, Incarnation(position.term)),
+        (7, []) => Record::Trailer,
+        _ => return None,
+    })
+}
+
+/// Over the file's identity, the offset, and the frame without its CRC field.
+fn frame_crc(seed: u32, offset: u64, frame: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(seed, &offset.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &frame[..4]);
+    crc32c::crc32c_append(crc, &frame[8..])
+}
+
+fn pad(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
+}
+
+fn length32(length: usize) -> u32 {
+    u32::try_from(length).expect("frame_fits: limits keep every payload below FRAME_BYTES_MAX")
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut field = [0; 4];
+    field.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(field)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(field)
+}
+
+#[cfg(test)]
+mod tests;

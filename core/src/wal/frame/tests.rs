@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use super::{ALIGN, FileHeader, Record, decode, encode};
+use crate::command::{Batch, Command, Operation};
+use crate::message::{LogEntry, LogPosition, Payload, Vote};
+use crate::types::{
+    ActorId, ClusterId, GroupId, Identity, Incarnation, Json, NodeId, OpId, Timestamp,
+};
+
+fn identity() -> Identity {
+    Identity {
+        cluster: ClusterId("theatre".to_owned()),
+        node: NodeId(2),
+        incarnation: Incarnation(0x1122_3344_5566_7788),
+    }
+}
+
+fn every_record() -> Vec<Record> {
+    let group = GroupId(3);
+    let position = LogPosition { term: 4, index: 9 };
+    let command = Command {
+        op: OpId::timed(Timestamp(1_700_000_000_000), 5),
+        id: ActorId::new("a").unwrap(),
+        operation: Operation::Create { value: Json::new(*b"{\"n\":1}") },
+    };
+    let batch = Batch { time: Timestamp(1_700_000_000_001), commands: Arc::new([command]) };
+    let entry = |payload| Record::Entry(group, LogEntry { position, payload });
+    vec![
+        entry(Payload::Blank),
+        entry(Payload::Batch(batch)),
+        entry(Payload::Membership { configs: vec![vec![NodeId(1)]], nodes: vec![NodeId(1)] }),
+        Record::Vote(group, Vote { term: 4, node: NodeId(2), committed: true }),
+        Record::Truncate(group, Some(position)),
+        Record::Truncate(group, None),
+        Record::Purge(group, position),
+        Record::Commit(group, position),
+        Record::Peer(NodeId(3), Incarnation(7)),
+        Record::Trailer,
+    ]
+}
+
+#[test]
+fn every_record_survives_the_round_trip() {
+    let mut file = FileHeader::encode(&identity());
+    let header = FileHeader::decode(&file).unwrap();
+    assert_eq!(header.identity, identity());
+    assert_eq!(header.length, file.len());
+    let mut at = vec![];
+    for record in every_record() {
+        at.push(file.len());
+        let offset = file.len() as u64;
+        encode(&mut file, header.seed, offset, 77, &record);
+        assert_eq!(file.len() % ALIGN, 0);
+    }
+    for (offset, record) in at.into_iter().zip(every_record()) {
+        let frame = decode(&file, header.seed, offset).unwrap();
+        assert_eq!((frame.record, frame.attested), (record, 77));
+    }
+}
+
+#[test]
+fn any_flipped_bit_unmakes_the_frame() {
+    for record in every_record() {
+        let mut bytes = vec![0; 64];
+        encode(&mut bytes, 99, 64, 64, &record);
+        assert!(decode(&bytes, 99, 64).is_some());
+        for bit in 64 * 8..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&damaged, 99, 64), None, "bit {bit} of {record:?}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_in_the_wrong_place_or_file_is_no_frame() {
+    let mut bytes = vec![];
+    encode(&mut bytes, 99, 64, 64, &Record::Trailer);
+    assert_eq!(decode(&bytes, 99, 0), None, "it was written for offset 64");
+    let mut moved = vec![0; 64];
+    moved.extend(&bytes);
+    assert!(decode(&moved, 99, 64).is_some());
+    assert_eq!(decode(&moved, 98, 64), None, "it was written for another file");
+}
+
+/// Format version 1, frozen. If this fails, the format has changed: give it a new version.
+#[test]
+fn version_1_bytes_are_frozen() {
+    let mut file = FileHeader::encode(&identity());
+    let seed = FileHeader::decode(&file).unwrap().seed;
+    for record in every_record() {
+        let offset = file.len() as u64;
+        encode(&mut file, seed, offset, 24, &record);
+    }
+    let frozen = include_bytes!("../../../tests/frozen/v1/wal.bin");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/v1/wal.bin");
+        std::fs::write(path, &file).unwrap();
+        return;
+    }
+    assert!(file == frozen, "the WAL's bytes have changed: that is a new format version");
+}

@@ -1,0 +1,283 @@
+//! The smallest driver: instant reliable network, disks that complete at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use understudy_core::*;
+
+pub const GROUP: GroupId = GroupId(1);
+
+pub struct World {
+    config: ClusterConfig,
+    seed: Seed,
+    nodes: Vec<Node>,
+    now: u64,
+    next_request: u64,
+    replies: BTreeMap<RequestId, Response>,
+    /// Every effect of every step.
+    pub trace: String,
+    /// Messages dropped because their sender's folder was made anew.
+    pub dropped_other_incarnation: usize,
+}
+
+struct Node {
+    identity: Identity,
+    replica: Option<Replica>,
+    disk: Vec<u8>,
+    disk_fails: bool,
+    inbox: VecDeque<Input>,
+    boots: u64,
+}
+
+pub fn id(id: &str) -> ActorId {
+    ActorId::new(id).unwrap()
+}
+
+pub fn json(text: &str) -> Json {
+    Json::new(text.as_bytes())
+}
+
+pub fn create(actor: &str, value: &str) -> (ActorId, Operation) {
+    (id(actor), Operation::Create { value: json(value) })
+}
+
+pub fn put(actor: &str, value: &str) -> (ActorId, Operation) {
+    (id(actor), Operation::Put { value: json(value) })
+}
+
+pub fn op(n: u128) -> OpId {
+    OpId::timed(Timestamp(1_000_000), n)
+}
+
+impl World {
+    pub fn new(nodes: u64, seed: u64) -> World {
+        let cluster = ClusterId("test".to_owned());
+        let config = ClusterConfig {
+            cluster: cluster.clone(),
+            nodes: (1..=nodes).map(NodeId).collect(),
+            namespaces: vec![Namespace::new("things").unwrap()],
+            timing: Timing::production(),
+        };
+        let mut world = World {
+            seed: Seed(seed),
+            nodes: Vec::new(),
+            now: 0,
+            next_request: 0,
+            replies: BTreeMap::new(),
+            trace: String::new(),
+            dropped_other_incarnation: 0,
+            config,
+        };
+        for node in 1..=nodes {
+            let identity = Identity {
+                cluster: cluster.clone(),
+                node: NodeId(node),
+                incarnation: Incarnation(node),
+            };
+            let disk = Replica::format_wal(&identity);
+            let (replica, inbox) = (None, VecDeque::new());
+            let node = Node { identity, replica, disk, disk_fails: false, inbox, boots: 0 };
+            world.nodes.push(node);
+            world.restart(world.nodes.len() - 1);
+        }
+        world
+    }
+
+    pub fn restart(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.boots += 1;
+        let seed = self.seed.child(&format!("node/{at}/{}", node.boots));
+        let image = DiskImage { wal: node.disk.clone() };
+        let replica = Replica::recover(&self.config, &node.identity, seed, image).unwrap();
+        node.disk.truncate(replica.wal_len() as usize);
+        node.replica = Some(replica);
+        node.inbox.push_back(Input::Wake);
+    }
+
+    pub fn crash(&mut self, at: usize) {
+        self.nodes[at].replica = None;
+        self.nodes[at].inbox.clear();
+    }
+
+    pub fn wipe(&mut self, at: usize) {
+        self.crash(at);
+        let node = &mut self.nodes[at];
+        node.identity.incarnation = Incarnation(node.identity.incarnation.0 + 100);
+        node.disk = Replica::format_wal(&node.identity);
+        self.restart(at);
+    }
+
+    pub fn fail_disk(&mut self, at: usize) {
+        self.nodes[at].disk_fails = true;
+    }
+
+    pub fn replica(&self, at: usize) -> &Replica {
+        self.nodes[at].replica.as_ref().unwrap()
+    }
+
+    pub fn group(&self, at: usize) -> GroupStatus {
+        self.replica(at).status().groups.remove(0)
+    }
+
+    /// Steps everybody until nothing is left to do at this time, then jumps to the next deadline.
+    fn tick(&mut self, until: u64) -> bool {
+        let mut busy = false;
+        for at in 0..self.nodes.len() {
+            busy |= self.step(at);
+        }
+        if busy {
+            return true;
+        }
+        let replicas = self.nodes.iter().filter_map(|node| node.replica.as_ref());
+        let next = replicas.filter_map(Replica::deadline).map(|due| due.0).min();
+        let next = next.unwrap_or(until).max(self.now + 1);
+        if next > until {
+            self.now = until;
+            return false;
+        }
+        self.now = next;
+        true
+    }
+
+    fn step(&mut self, at: usize) -> bool {
+        let mono = Instant(self.now);
+        let now = Now { mono, wall: Timestamp(1_000_000 + self.now / 1_000_000) };
+        let node = &mut self.nodes[at];
+        let Some(replica) = &mut node.replica else { return false };
+        let due = replica.deadline().is_some_and(|due| due <= mono);
+        if node.inbox.is_empty() && !due {
+            return false;
+        }
+        let mut effects = Vec::new();
+        replica.step(now, std::mem::take(&mut node.inbox), &mut effects);
+        replica.check();
+        for effect in effects {
+            self.trace.push_str(&format!("{at} {effect:?}\n"));
+            self.effect(at, effect);
+        }
+        true
+    }
+
+    fn effect(&mut self, at: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => {
+                let to = self.nodes.iter_mut().find(|node| node.identity.node == to).unwrap();
+                if to.replica.is_some() {
+                    to.inbox.push_back(Input::Message(message));
+                }
+            }
+            Effect::WalWrite { io, offset, bytes } => {
+                let node = &mut self.nodes[at];
+                let result = if node.disk_fails {
+                    Err(IoFailed { reason: "input/output error".to_owned() })
+                } else {
+                    assert_eq!(offset as usize, node.disk.len());
+                    node.disk.extend(bytes);
+                    Ok(())
+                };
+                node.inbox.push_back(Input::Io { io, result });
+            }
+            Effect::Reply { request, response } => {
+                let twice = self.replies.insert(request, response);
+                assert!(twice.is_none(), "one reply per request");
+            }
+            Effect::Event(Event::Dropped { reason: DropReason::OtherIncarnation, .. }) => {
+                self.dropped_other_incarnation += 1;
+            }
+            Effect::Event(_) | Effect::Fatal { .. } => {}
+        }
+    }
+
+    pub fn run_for(&mut self, duration: Duration) {
+        let until = self.now + duration.as_nanos() as u64;
+        while self.tick(until) {}
+    }
+
+    pub fn settle(&mut self) {
+        self.run_for(Duration::from_millis(500));
+    }
+
+    /// Runs until somebody leads and can write.
+    pub fn elect(&mut self) -> usize {
+        for _ in 0..100 {
+            self.run_for(Duration::from_millis(50));
+            let leader = (0..self.nodes.len()).find(|&at| {
+                self.nodes[at].replica.is_some()
+                    && self.group(at).role == Role::Leader
+                    && self.group(at).applied > 0
+            });
+            if let Some(leader) = leader {
+                return leader;
+            }
+        }
+        panic!("nobody was elected in 5 s of virtual time");
+    }
+
+    fn request(&mut self, at: usize, body: Request) -> RequestId {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        let timeout = Duration::from_secs(2);
+        self.nodes[at].inbox.push_back(Input::Request { request, timeout, body });
+        request
+    }
+
+    fn answer(&mut self, request: RequestId) -> Response {
+        for _ in 0..300 {
+            if let Some(response) = self.replies.remove(&request) {
+                return response;
+            }
+            self.run_for(Duration::from_millis(10));
+        }
+        panic!("no answer in 3 s of virtual time");
+    }
+
+    fn write_request(
+        &mut self,
+        at: usize,
+        op: Option<OpId>,
+        what: (ActorId, Operation),
+    ) -> RequestId {
+        let namespace = self.config.namespaces[0].clone();
+        let (id, operation) = what;
+        self.request(at, Request::Write { namespace, id, op, operation })
+    }
+
+    pub fn send(&mut self, at: usize, what: (ActorId, Operation)) {
+        self.write_request(at, None, what);
+    }
+
+    pub fn write(&mut self, at: usize, what: (ActorId, Operation)) -> Response {
+        let request = self.write_request(at, None, what);
+        self.answer(request)
+    }
+
+    pub fn write_named(&mut self, at: usize, op: OpId, what: (ActorId, Operation)) -> Response {
+        let request = self.write_request(at, Some(op), what);
+        self.answer(request)
+    }
+
+    pub fn write_together(
+        &mut self,
+        at: usize,
+        what: impl IntoIterator<Item = (ActorId, Operation)>,
+    ) -> Vec<Response> {
+        let what: Vec<_> = what.into_iter().collect();
+        let requests: Vec<_> =
+            what.into_iter().map(|what| self.write_request(at, None, what)).collect();
+        requests.into_iter().map(|request| self.answer(request)).collect()
+    }
+
+    fn read_at(&mut self, at: usize, actor: &str, level: ReadLevel) -> Response {
+        let namespace = self.config.namespaces[0].clone();
+        let request = self.request(at, Request::Read { namespace, id: id(actor), level });
+        self.answer(request)
+    }
+
+    pub fn read(&mut self, at: usize, actor: &str) -> Response {
+        self.read_at(at, actor, ReadLevel::Linearizable)
+    }
+
+    pub fn read_eventual(&mut self, at: usize, actor: &str) -> Response {
+        self.read_at(at, actor, ReadLevel::Eventual)
+    }
+}
