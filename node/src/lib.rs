@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The `understudy` binary: everything around the core that touches the world.
+//!
+//! One process is one core thread (`driver`), one log thread (`wal`), and a network runtime for
+//! peers (`peers`), clients (`api`) and nothing else. The command line speaks to a cluster only
+//! through the HTTP API, like any other client.
+//!
+//! What is deliberately absent: no rule of the store is decided here (the core decides), nothing
+//! but `wal` writes the log, and nothing but `clock` and `folder` reads the node's clock and
+//! randomness.
+#![forbid(unsafe_code)]
+
+#[cfg(sim_mutant)]
+compile_error!("planted bugs are for the simulator; build the node without `--cfg sim_mutant`");
+
+pub mod abort;
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod driver;
+pub mod folder;
+pub mod frame;
+pub mod handshake;
+pub mod limits;
+pub mod peers;
+pub mod serve;
+pub mod wal;

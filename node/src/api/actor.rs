@@ -1,0 +1,254 @@
+//! The five operations on one actor.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use axum::response::Response;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use understudy_core::{
+    self as core, ActorId, Answer, Expected, Json, Namespace, NodeId, OpId, Operation, Outcome,
+    ReadLevel, Record, Seed, Sequence, Token, Version,
+};
+
+use crate::api::Api;
+use crate::api::problem::Problem;
+use crate::api::request::{self, Precondition, Target};
+use crate::{clock, folder};
+
+/// The bare version, from 1.
+pub const VERSION: HeaderName = HeaderName::from_static("understudy-version");
+/// The change's place in its namespace's order.
+pub const SEQUENCE: HeaderName = HeaderName::from_static("understudy-sequence");
+/// The log index that the answering replica had applied.
+pub const APPLIED: HeaderName = HeaderName::from_static("understudy-applied-index");
+/// How old an eventual read may be.
+pub const AGE: HeaderName = HeaderName::from_static("understudy-age-ms");
+/// The name under which the outcome of a write is recorded.
+pub const OPERATION: HeaderName = HeaderName::from_static("understudy-operation");
+/// `true` when the outcome was recorded before this request.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What a path segment may hold as it is (RFC 3986 §2.3).
+pub const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Create, with the id of `?id=` or a new one.
+///
+/// # Errors
+/// A problem.
+pub async fn create(
+    api: &Api,
+    namespace: Namespace,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let pairs = request::query(request.uri(), &["id", "timeout_ms"])?;
+    if request::precondition(request.headers(), &[])? != Precondition::Any {
+        let detail = "a create has no precondition: it fails if the actor exists";
+        return Err(Problem::bad("bad_precondition", detail));
+    }
+    let terms = Terms::of(&request, &pairs)?;
+    let id = match request::parameter(&pairs, "id") {
+        Some(id) => request::actor_id(id)?,
+        None => generated_id(api.node, terms.op.as_ref())?,
+    };
+    let value = request::document(request).await?;
+    write(api, Target { namespace, id }, terms, Operation::Create { value }).await
+}
+
+/// Put, create, update or compare-and-swap: the precondition says which.
+///
+/// # Errors
+/// A problem.
+pub async fn put(api: &Api, target: Target, request: Request<Body>) -> Result<Response, Problem> {
+    let pairs = request::query(request.uri(), &["expected_version", "timeout_ms"])?;
+    let precondition = request::precondition(request.headers(), &pairs)?;
+    let terms = Terms::of(&request, &pairs)?;
+    let value = request::document(request).await?;
+    let operation = match precondition {
+        Precondition::Any => Operation::Put { value },
+        Precondition::Absent => Operation::Create { value },
+        Precondition::Present => Operation::Update { value, expected: None },
+        Precondition::Equals(expected) => Operation::CompareAndSwap { value, expected },
+    };
+    write(api, target, terms, operation).await
+}
+
+/// Delete; answers with the old document.
+///
+/// # Errors
+/// A problem.
+pub async fn delete(
+    api: &Api,
+    target: Target,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let pairs = request::query(request.uri(), &["expected_version", "timeout_ms"])?;
+    let expected = match request::precondition(request.headers(), &pairs)? {
+        Precondition::Any | Precondition::Present => None,
+        Precondition::Equals(Expected::Version(Version(0))) | Precondition::Absent => {
+            let detail = "an absent actor cannot be deleted; expect a version of 1 or more";
+            return Err(Problem::bad("bad_precondition", detail));
+        }
+        Precondition::Equals(expected) => Some(expected),
+    };
+    let terms = Terms::of(&request, &pairs)?;
+    write(api, target, terms, Operation::Delete { expected }).await
+}
+
+/// Read.
+///
+/// # Errors
+/// A problem.
+pub async fn read(
+    api: &Api,
+    target: Target,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let pairs = request::query(uri, &["level", "timeout_ms"])?;
+    let level = match request::parameter(&pairs, "level") {
+        None | Some("linearizable") => ReadLevel::Linearizable,
+        Some("eventual") => ReadLevel::Eventual,
+        Some(other) => {
+            let detail = format!("`{other}` is not a level; use `linearizable` or `eventual`");
+            return Err(Problem::bad("bad_level", detail));
+        }
+    };
+    let wait = request::wait(headers, &pairs)?;
+    let Target { namespace, id } = target;
+    let body = core::Request::Read { namespace, id, level };
+    let Answer::Read { record, applied, age } = api.core.ask(body, wait).await? else {
+        return Err(core::Failure::Unknown.into());
+    };
+    let Some(Record { token, value }) = record else {
+        return Err(core::Failure::Refused(core::Refusal::NotFound).into());
+    };
+    let seen = request::has(headers, token)?;
+    let mut response = if seen {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        document(StatusCode::OK, &value)
+    };
+    let headers = response.headers_mut();
+    version_headers(headers, token);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(APPLIED, HeaderValue::from(applied));
+    if let (ReadLevel::Eventual, Some(age)) = (level, age) {
+        headers.insert(AGE, HeaderValue::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+    }
+    Ok(response)
+}
+
+/// What every write may say.
+struct Terms {
+    op: Option<OpId>,
+    wait: Duration,
+}
+
+impl Terms {
+    fn of(request: &Request<Body>, pairs: &[(String, String)]) -> Result<Terms, Problem> {
+        let headers = request.headers();
+        Ok(Terms { op: request::op_id(headers)?, wait: request::wait(headers, pairs)? })
+    }
+}
+
+async fn write(
+    api: &Api,
+    target: Target,
+    terms: Terms,
+    operation: Operation,
+) -> Result<Response, Problem> {
+    let Target { namespace, id } = target;
+    let location = location(&namespace, &id);
+    let body = core::Request::Write { namespace, id, op: terms.op, operation };
+    let Answer::Done { op, outcome, replayed } = api.core.ask(body, terms.wait).await? else {
+        return Err(core::Failure::Unknown.into());
+    };
+    let mut response = match outcome {
+        Outcome::Written { token, sequence } => written(token, sequence, &location),
+        Outcome::Deleted { record, sequence } => deleted(&record, sequence),
+        Outcome::Refused(refusal) => return Err(core::Failure::Refused(refusal).into()),
+    };
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&op.to_string()) {
+        headers.insert(OPERATION, value);
+    }
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn written(token: Token, sequence: Sequence, location: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    version_headers(headers, token);
+    headers.insert(SEQUENCE, HeaderValue::from(sequence.0));
+    if let Ok(value) = HeaderValue::from_str(location) {
+        headers.insert(LOCATION, value);
+    }
+    // The first version is the one that created the actor.
+    if token.version == Version(1) {
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    response
+}
+
+fn deleted(record: &Record, sequence: Sequence) -> Response {
+    let mut response = document(StatusCode::OK, &record.value);
+    let headers = response.headers_mut();
+    version_headers(headers, record.token);
+    headers.insert(SEQUENCE, HeaderValue::from(sequence.0));
+    response
+}
+
+fn document(status: StatusCode, value: &Json) -> Response {
+    let mut response = Response::new(Body::from(value.as_bytes().to_vec()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn version_headers(headers: &mut HeaderMap, token: Token) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{token}\"")) {
+        headers.insert(ETAG, value);
+    }
+    headers.insert(VERSION, HeaderValue::from(token.version.0));
+}
+
+/// The path of an actor.
+pub fn location(namespace: &Namespace, id: &ActorId) -> String {
+    // Clients and proxies remove segments that are dots, so those are encoded too.
+    let id = match id.as_str() {
+        "." => "%2E".to_owned(),
+        ".." => "%2E%2E".to_owned(),
+        id => utf8_percent_encode(id, SEGMENT).to_string(),
+    };
+    format!("/v1/namespaces/{namespace}/actors/{id}")
+}
+
+/// Time, node and random bits (S0-034). A named operation must have the same payload at every
+/// retry, at whichever node it arrives, so there the id follows from the name alone.
+fn generated_id(node: NodeId, op: Option<&OpId>) -> Result<ActorId, Problem> {
+    let id = match op {
+        None => {
+            let random = folder::random().map_err(|error| {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let title = "No random bytes";
+                Problem::new(status, "no_randomness", title, error.to_string())
+            })?;
+            format!("{:012x}-{node}-{random:016x}", clock::wall().0)
+        }
+        Some(op) => {
+            let name = op.to_string();
+            let hash = |seed| Seed(seed).child(&name).0;
+            let time = op.time().unwrap_or_default().0;
+            format!("{time:012x}-k-{:016x}{:016x}", hash(1), hash(2))
+        }
+    };
+    request::actor_id(&id)
+}

@@ -1,0 +1,168 @@
+//! What the node says of itself.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use understudy_core::{Status, event::Role};
+
+use crate::api::Api;
+use crate::api::problem::Problem;
+
+/// The status page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusPage {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The member.
+    pub node: u64,
+    /// Of its data folder, in hexadecimal.
+    pub incarnation: String,
+    /// Of this life, in hexadecimal.
+    pub boot: String,
+    /// The program's version.
+    pub version: String,
+    /// Turns stepped since the start.
+    pub steps: u64,
+    /// Bytes of log written or being written.
+    pub wal_end: u64,
+    /// Bytes of log known to be durable.
+    pub wal_durable: u64,
+    /// Client requests not yet answered.
+    pub requests_live: usize,
+    /// Every member and the address of its API.
+    pub members: Vec<MemberPage>,
+    /// Its groups.
+    pub groups: Vec<GroupPage>,
+}
+
+/// One member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberPage {
+    /// Its number.
+    pub node: u64,
+    /// `host:port`.
+    pub api: String,
+}
+
+/// One group; the names are those of the metrics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the same fields as `understudy_core::GroupStatus`")]
+pub struct GroupPage {
+    pub group: u32,
+    pub namespace: String,
+    pub role: String,
+    pub term: u64,
+    pub leader: Option<u64>,
+    pub head: u64,
+    pub commit: u64,
+    pub applied: u64,
+    pub sequence: u64,
+    pub committed_time: u64,
+    pub actors: usize,
+    pub oplog_live: usize,
+    pub oplog_replays: u64,
+    /// In hexadecimal: JSON numbers lose bits.
+    pub state_hash: String,
+}
+
+/// `GET /v1/status`.
+///
+/// # Errors
+/// A problem when the core thread does not answer.
+pub async fn status(api: &Api) -> Result<Response, Problem> {
+    let status = ask(api).await?;
+    Ok(json(&page(api, &status)))
+}
+
+/// `GET /healthz`: the process works.
+///
+/// # Errors
+/// A problem when the core thread does not answer.
+pub async fn healthz(api: &Api) -> Result<Response, Problem> {
+    ask(api).await?;
+    Ok(json(&serde_json::json!({ "status": "ok" })))
+}
+
+/// `GET /readyz`: this node knows a leader in every namespace.
+///
+/// # Errors
+/// A problem that names the namespaces without one.
+pub async fn readyz(api: &Api) -> Result<Response, Problem> {
+    let status = ask(api).await?;
+    let orphans: Vec<&str> = status
+        .groups
+        .iter()
+        .filter(|group| group.leader.is_none())
+        .map(|group| group.namespace.as_str())
+        .collect();
+    if orphans.is_empty() {
+        return Ok(json(&serde_json::json!({ "status": "ready" })));
+    }
+    let detail = format!(
+        "no leader is known for {}; wait for the election, or look at the other nodes",
+        orphans.join(", ")
+    );
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", detail))
+}
+
+async fn ask(api: &Api) -> Result<Status, Problem> {
+    api.core.status().await.ok_or_else(|| {
+        let detail = "the core thread does not answer; if this lasts, look at the disk";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stuck", "The node is stuck", detail)
+    })
+}
+
+fn page(api: &Api, status: &Status) -> StatusPage {
+    let groups = status.groups.iter().map(|group| GroupPage {
+        group: group.group.0,
+        namespace: group.namespace.to_string(),
+        role: role(group.role).to_owned(),
+        term: group.term,
+        leader: group.leader.map(|node| node.0),
+        head: group.head,
+        commit: group.commit,
+        applied: group.applied,
+        sequence: group.sequence.0,
+        committed_time: group.committed_time.0,
+        actors: group.actors,
+        oplog_live: group.oplog_live,
+        oplog_replays: group.oplog_replays,
+        state_hash: format!("{:016x}", group.state_hash),
+    });
+    let members =
+        api.members.iter().map(|(node, api)| MemberPage { node: node.0, api: api.clone() });
+    StatusPage {
+        cluster: status.identity.cluster.to_string(),
+        node: api.node.0,
+        incarnation: format!("{:016x}", status.identity.incarnation.0),
+        boot: format!("{:016x}", status.boot.0),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        steps: api.core.steps(),
+        wal_end: status.wal_end,
+        wal_durable: status.wal_durable,
+        requests_live: status.requests_live,
+        members: members.collect(),
+        groups: groups.collect(),
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Learner => "learner",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}
+
+fn json(page: &impl Serialize) -> Response {
+    let mut bytes = serde_json::to_vec(page).expect("status_total: a status always prints");
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::from(bytes));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

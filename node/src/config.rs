@@ -1,0 +1,262 @@
+//! The configuration file: what this process is (`NodeConfig`) and what every node of the cluster
+//! must agree on (`ClusterConfig`). Read once, checked, then immutable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Timing};
+
+/// One process of the cluster and where it finds the others.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The file it was read from, for messages.
+    pub path: PathBuf,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// Which member this is.
+    pub node: NodeId,
+    /// Where peers connect.
+    pub listen_peer: String,
+    /// Where clients connect.
+    pub listen_api: String,
+    /// Every member's addresses.
+    pub members: BTreeMap<NodeId, Member>,
+    /// What is equal on every node.
+    pub cluster: ClusterConfig,
+}
+
+/// Where a member is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// By its peers.
+    pub peer: String,
+    /// By clients.
+    pub api: String,
+}
+
+/// The file as written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// A relative path starts at the file's own folder.
+    pub data_dir: PathBuf,
+    /// Which member this is.
+    pub node: u64,
+    /// `address:port`; by default the member's `peer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_peer: Option<String>,
+    /// `address:port`; by default the member's `api`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_api: Option<String>,
+    /// Equal on every node.
+    pub cluster: ClusterSection,
+}
+
+/// The `[cluster]` section: equal on every node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSection {
+    /// Two clusters that meet by accident refuse each other by it.
+    pub name: String,
+    /// Each is one Raft group; their order matters.
+    pub namespaces: Vec<String>,
+    /// The clocks of consensus.
+    #[serde(default)]
+    pub timing: TimingSection,
+    /// The members.
+    pub nodes: Vec<NodeSection>,
+}
+
+/// The `[cluster.timing]` section; what is left out is as in production.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimingSection {
+    /// How often a leader shows that it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Span>,
+    /// Shortest election timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election_min: Option<Span>,
+    /// Longest election timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election_max: Option<Span>,
+}
+
+/// One `[[cluster.nodes]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    /// The member's number, 1 or more.
+    pub id: u64,
+    /// `host:port` for peers.
+    pub peer: String,
+    /// `host:port` for clients.
+    pub api: String,
+}
+
+/// A duration as people write it: `50ms`, `2s`, `1m`, `250us`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+impl NodeConfig {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// One line that names the file, the field and what to do.
+    pub fn read(path: &Path) -> anyhow::Result<NodeConfig> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration `{}`", path.display()))?;
+        NodeConfig::parse(path, &text)
+            .with_context(|| format!("correct the configuration `{}`", path.display()))
+    }
+
+    /// Checks `text`, which stands in the file at `path`.
+    ///
+    /// # Errors
+    /// One line that names the field and what to do.
+    pub fn parse(path: &Path, text: &str) -> anyhow::Result<NodeConfig> {
+        let file: ConfigFile = toml::from_str(text).map_err(|error| in_one_line(&error, text))?;
+        let members = members(&file.cluster.nodes)?;
+        let node = NodeId(file.node);
+        let Some(own) = members.get(&node).cloned() else {
+            bail!("`node` is {node}, which is not among `[[cluster.nodes]]`; add it there");
+        };
+        let cluster = cluster(&file.cluster, members.keys().copied().collect())?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Ok(NodeConfig {
+            path: path.to_owned(),
+            data_dir: folder.join(file.data_dir),
+            node,
+            listen_peer: file.listen_peer.unwrap_or(own.peer),
+            listen_api: file.listen_api.unwrap_or(own.api),
+            members,
+            cluster,
+        })
+    }
+
+    /// Every effective value, as a file that would give the same configuration.
+    pub fn to_toml(&self) -> String {
+        let Timing { heartbeat, election_min, election_max } = self.cluster.timing;
+        let file = ConfigFile {
+            data_dir: std::path::absolute(&self.data_dir).unwrap_or(self.data_dir.clone()),
+            node: self.node.0,
+            listen_peer: Some(self.listen_peer.clone()),
+            listen_api: Some(self.listen_api.clone()),
+            cluster: ClusterSection {
+                name: self.cluster.cluster.0.clone(),
+                namespaces: self.cluster.namespaces.iter().map(ToString::to_string).collect(),
+                timing: TimingSection {
+                    heartbeat: Some(Span(heartbeat)),
+                    election_min: Some(Span(election_min)),
+                    election_max: Some(Span(election_max)),
+                },
+                nodes: self
+                    .members
+                    .iter()
+                    .map(|(id, member)| NodeSection {
+                        id: id.0,
+                        peer: member.peer.clone(),
+                        api: member.api.clone(),
+                    })
+                    .collect(),
+            },
+        };
+        toml::to_string(&file).expect("config_total: a configuration always prints")
+    }
+}
+
+fn members(nodes: &[NodeSection]) -> anyhow::Result<BTreeMap<NodeId, Member>> {
+    let mut members = BTreeMap::new();
+    for NodeSection { id, peer, api } in nodes {
+        ensure!(*id >= 1, "a node's `id` is 1 or more");
+        for address in [peer, api] {
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            ensure!(port.is_some(), "`{address}` of node {id} is not `host:port`");
+        }
+        let member = Member { peer: peer.clone(), api: api.clone() };
+        ensure!(members.insert(NodeId(*id), member).is_none(), "node {id} is listed twice");
+    }
+    Ok(members)
+}
+
+fn cluster(section: &ClusterSection, nodes: Vec<NodeId>) -> anyhow::Result<ClusterConfig> {
+    let mut timing = Timing::production();
+    let TimingSection { heartbeat, election_min, election_max } = &section.timing;
+    for (span, field) in [
+        (heartbeat, &mut timing.heartbeat),
+        (election_min, &mut timing.election_min),
+        (election_max, &mut timing.election_max),
+    ] {
+        if let Some(Span(duration)) = span {
+            *field = *duration;
+        }
+    }
+    let namespaces: Result<Vec<_>, _> = section.namespaces.iter().map(Namespace::new).collect();
+    let config = ClusterConfig {
+        cluster: ClusterId(section.name.clone()),
+        nodes,
+        namespaces: namespaces.map_err(anyhow::Error::msg)?,
+        timing,
+    };
+    config.validate().map_err(anyhow::Error::msg)?;
+    Ok(config)
+}
+
+/// The parser draws the line with an arrow under it; an error here is one line.
+fn in_one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+    let message = error.message().replace('\n', " ");
+    match line {
+        Some(line) => anyhow::anyhow!("line {line}: {message}"),
+        None => anyhow::anyhow!("{message}"),
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Span, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let micros = match unit {
+            "us" => 1,
+            "ms" => 1_000,
+            "s" => 1_000_000,
+            "m" => 60_000_000,
+            _ => 0,
+        };
+        let span = number.parse::<u64>().ok().and_then(|number| number.checked_mul(micros));
+        match span {
+            Some(span) if micros > 0 => Ok(Span(Duration::from_micros(span))),
+            _ => Err(format!("`{text}` is not a duration such as `50ms`, `2s` or `1m`")),
+        }
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Span, String> {
+        text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        match micros {
+            micros if !micros.is_multiple_of(1_000) => write!(f, "{micros}us"),
+            micros if !micros.is_multiple_of(1_000_000) => write!(f, "{}ms", micros / 1_000),
+            micros => write!(f, "{}s", micros / 1_000_000),
+        }
+    }
+}

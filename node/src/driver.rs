@@ -1,0 +1,293 @@
+//! The core thread: it owns the `Replica`, feeds it everything that waits as one turn, and carries
+//! out what it asks for.
+//!
+//! Batching comes from load: while one turn runs the next gathers, so its log entries share one
+//! sync and its messages to a peer share one frame.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select_biased};
+use tokio::sync::oneshot;
+use tracing::{debug, error, info};
+use understudy_core::{
+    Effect, Event, Failure, Input, Message, NodeId, Queue, Replica, Request, RequestId, Response,
+    Status,
+};
+
+use crate::abort::AbortOnPanic;
+use crate::clock::Clock;
+use crate::limits;
+use crate::peers::{Batch, Outgoing};
+use crate::wal::{Completion, Wal, WalWrite};
+
+/// The exit code of a process whose replica or disk is not to be trusted further.
+pub const EXIT_FATAL: i32 = 70;
+
+/// What the API may ask of the core thread.
+#[derive(Debug)]
+enum Ask {
+    Request { request: Request, timeout: Duration, arrived: Instant, reply: oneshot::Sender<Response> },
+    Status(oneshot::Sender<Status>),
+    Stop,
+}
+
+/// The API's way to the core thread; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Core {
+    asks: Sender<Ask>,
+    steps: Arc<AtomicU64>,
+}
+
+/// Everything the core thread owns or reads from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its clock.
+    pub clock: Clock,
+    /// The way to the WAL thread.
+    pub wal: Wal,
+    /// What peers sent.
+    pub inbox: Receiver<Batch>,
+    /// What is sent to peers.
+    pub outgoing: BTreeMap<NodeId, Outgoing>,
+}
+
+struct Driver {
+    replica: Replica,
+    clock: Clock,
+    writes: Sender<WalWrite>,
+    outgoing: BTreeMap<NodeId, Outgoing>,
+    /// Whoever waits. At most [`understudy_core::limits::REQUESTS_MAX`]: the core refuses more.
+    waiting: HashMap<u64, oneshot::Sender<Response>>,
+    requests: u64,
+    steps: Arc<AtomicU64>,
+    turn: Vec<Input>,
+    effects: Vec<Effect>,
+    swept: Instant,
+    stopping: bool,
+}
+
+struct Inlets {
+    completions: Receiver<Completion>,
+    inbox: Receiver<Batch>,
+    asks: Receiver<Ask>,
+}
+
+/// Starts the core thread on a recovered replica whose log file has been cut.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandle<()>)> {
+    let Parts { clock, wal, inbox, outgoing } = parts;
+    let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
+    let steps = Arc::new(AtomicU64::new(0));
+    let driver = Driver {
+        replica,
+        clock,
+        writes: wal.writes,
+        outgoing,
+        waiting: HashMap::new(),
+        requests: 0,
+        steps: steps.clone(),
+        turn: Vec::new(),
+        effects: Vec::new(),
+        swept: Instant::now(),
+        stopping: false,
+    };
+    let inlets = Inlets { completions: wal.completions, inbox, asks: asked };
+    let wal_thread = wal.thread;
+    let thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
+        AbortOnPanic::run(|| driver.run(&inlets));
+        // Its queue is gone with the driver, so it ends when what was in it is on the disk.
+        let _ = wal_thread.join();
+    })?;
+    Ok((Core { asks, steps }, thread))
+}
+
+impl Core {
+    /// Asks the replica and waits for its answer.
+    ///
+    /// Dropping the future gives the place back: a client that went away holds none.
+    ///
+    /// # Errors
+    /// As the replica says; [`Failure::Busy`] when too many ask, [`Failure::Unknown`] when the node
+    /// is stopping.
+    pub async fn ask(&self, request: Request, timeout: Duration) -> Response {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Request { request, timeout, arrived: Instant::now(), reply };
+        if self.asks.try_send(ask).is_err() {
+            let retry_after = limits::SUBMIT_RETRY_AFTER;
+            return Err(Failure::Busy { queue: Queue::Requests, retry_after });
+        }
+        match tokio::time::timeout(timeout + limits::API_GRACE, answer).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) | Err(_) => Err(Failure::Unknown),
+        }
+    }
+
+    /// What the replica says of itself; `None` when the core thread does not answer.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(Ask::Status(reply)).ok()?;
+        tokio::time::timeout(limits::API_GRACE, answer).await.ok()?.ok()
+    }
+
+    /// Turns stepped since the start.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Ends the core thread after the turns that wait.
+    pub fn stop(&self) {
+        let _ = self.asks.send(Ask::Stop);
+    }
+}
+
+impl Driver {
+    fn run(mut self, inlets: &Inlets) {
+        self.turn.push(Input::Wake);
+        loop {
+            self.step();
+            self.perform();
+            if self.stopping {
+                return;
+            }
+            self.housekeeping();
+            self.gather(inlets);
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.clock.now();
+        self.replica.step(now, self.turn.drain(..), &mut self.effects);
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until something is there or the replica's deadline comes, then takes all of it.
+    fn gather(&mut self, inlets: &Inlets) {
+        let Inlets { completions, inbox, asks } = inlets;
+        self.take_waiting(inlets);
+        if !self.turn.is_empty() || self.stopping {
+            return;
+        }
+        let deadline = self.replica.deadline();
+        let wait = deadline.map_or(limits::HOUSEKEEPING_EVERY, |at| self.clock.until(at));
+        select_biased! {
+            recv(completions) -> completion => self.take_completion(completion.ok()),
+            recv(inbox) -> batch => self.take_batch(batch.ok()),
+            recv(asks) -> ask => self.take_ask(ask.ok()),
+            default(wait.min(limits::HOUSEKEEPING_EVERY)) => {}
+        }
+        self.take_waiting(inlets);
+        let due = self.replica.deadline().is_some_and(|at| self.clock.until(at).is_zero());
+        if due || self.turn.is_empty() {
+            self.turn.push(Input::Wake);
+        }
+    }
+
+    fn take_waiting(&mut self, inlets: &Inlets) {
+        // Completions first and without a limit: they are what everybody waits for.
+        for completion in inlets.completions.try_iter() {
+            self.take_completion(Some(completion));
+        }
+        for batch in inlets.inbox.try_iter().take(limits::TURN_BATCHES_MAX) {
+            self.take_batch(Some(batch));
+        }
+        for _ in 0..limits::TURN_REQUESTS_MAX {
+            match inlets.asks.try_recv() {
+                Ok(ask) => self.take_ask(Some(ask)),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+    }
+
+    /// `None`: the WAL thread is gone. It reports why before it goes, so there is nothing to add.
+    fn take_completion(&mut self, completion: Option<Completion>) {
+        match completion {
+            Some((ids, result)) => self
+                .turn
+                .extend(ids.into_iter().map(|io| Input::Io { io, result: result.clone() })),
+            None => fatal("the log thread has ended; start the node again"),
+        }
+    }
+
+    /// `None`: no listener is left, which happens only while the process stops.
+    fn take_batch(&mut self, batch: Option<Batch>) {
+        match batch {
+            Some(batch) => self.turn.extend(batch.messages.into_iter().map(Input::Message)),
+            None => self.stopping = true,
+        }
+    }
+
+    fn take_ask(&mut self, ask: Option<Ask>) {
+        match ask {
+            None | Some(Ask::Stop) => self.stopping = true,
+            Some(Ask::Status(reply)) => {
+                let _ = reply.send(self.replica.status());
+            }
+            // Whoever asked has gone: the place is free again before the core hears of it.
+            Some(Ask::Request { reply, .. }) if reply.is_closed() => {}
+            Some(Ask::Request { request: body, timeout, arrived, reply }) => {
+                self.requests += 1;
+                let request = RequestId(self.requests);
+                self.waiting.insert(self.requests, reply);
+                let timeout = timeout.saturating_sub(arrived.elapsed());
+                self.turn.push(Input::Request { request, timeout, body });
+            }
+        }
+    }
+
+    /// Carries out every effect of the turn.
+    fn perform(&mut self) {
+        let mut frames: BTreeMap<NodeId, Vec<Message>> = BTreeMap::new();
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Send { to, message } => frames.entry(to).or_default().push(message),
+                Effect::WalWrite { io, offset, bytes } => {
+                    // Fails only when the thread is gone; its last completion says why.
+                    let _ = self.writes.send(WalWrite { io, offset, bytes });
+                }
+                Effect::Reply { request, response } => {
+                    if let Some(reply) = self.waiting.remove(&request.0) {
+                        let _ = reply.send(response);
+                    }
+                }
+                Effect::Event(event) => log(&event),
+                Effect::Fatal { reason } => fatal(&reason),
+            }
+        }
+        for (to, messages) in frames {
+            if let Some(peer) = self.outgoing.get(&to) {
+                peer.send(messages);
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        if self.swept.elapsed() < limits::HOUSEKEEPING_EVERY {
+            return;
+        }
+        self.swept = Instant::now();
+        self.waiting.retain(|_, reply| !reply.is_closed());
+        self.replica.check();
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Role { .. } => info!("{event}"),
+        Event::Dropped { .. } => debug!("{event}"),
+        Event::Applied { .. } => tracing::trace!("{event}"),
+    }
+}
+
+/// Nothing is cleaned up: what the replica holds is not to be trusted, and the log was synced
+/// before anything was promised.
+fn fatal(reason: &str) -> ! {
+    error!("the node stops: {reason}");
+    eprintln!("understudy: the node stops: {reason}");
+    std::process::exit(EXIT_FATAL)
+}

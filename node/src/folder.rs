@@ -1,0 +1,231 @@
+//! The data folder: who it belongs to, its log file, and the lock that keeps it to one process.
+//!
+//! ```text
+//! DATA_DIR/identity.toml   cluster, node, incarnation; written once by `init`
+//! DATA_DIR/lock            flock, held while a process serves the folder
+//! DATA_DIR/wal/wal.log     the write-ahead log, in the core's format
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use understudy_core::{ClusterId, DiskImage, Identity, Incarnation, NodeId, Replica};
+
+use crate::config::NodeConfig;
+
+/// The version of the folder's layout.
+const FORMAT: u32 = 1;
+
+/// A folder that this process alone may use.
+#[derive(Debug)]
+pub struct Folder {
+    /// Whose it is.
+    pub identity: Identity,
+    path: PathBuf,
+    /// Released by the system when the process ends, however it ends.
+    _lock: File,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    format: u32,
+    cluster: String,
+    node: u64,
+    /// As text: TOML has no unsigned 64-bit integers.
+    incarnation: String,
+}
+
+impl Folder {
+    /// Makes the folder of a new member.
+    ///
+    /// # Errors
+    /// One line, for a folder that is not empty or cannot be written.
+    pub fn init(config: &NodeConfig) -> anyhow::Result<Identity> {
+        let path = &config.data_dir;
+        ensure!(
+            is_empty(path)?,
+            "`{}` is not empty; give a new member an empty folder, or run `understudy serve` if it \
+             is this member's own",
+            path.display()
+        );
+        let identity = Identity {
+            cluster: config.cluster.cluster.clone(),
+            node: config.node,
+            incarnation: Incarnation(random()?),
+        };
+        write_folder(path, &identity)
+            .with_context(|| format!("cannot write to `{}`", path.display()))?;
+        Ok(identity)
+    }
+
+    /// Takes the folder that belongs to the member in `config`.
+    ///
+    /// # Errors
+    /// One line, for a folder that is empty, another member's, or in use.
+    pub fn open(config: &NodeConfig) -> anyhow::Result<Folder> {
+        let path = &config.data_dir;
+        if is_empty(path)? {
+            bail!(
+                "`{}` is empty; run `understudy init --config {}` if node {} is new; if it is not, \
+                 its disk is lost: never start it under its old name",
+                path.display(),
+                config.path.display(),
+                config.node
+            );
+        }
+        let identity = read_identity(path)?;
+        ensure!(
+            identity.cluster == config.cluster.cluster && identity.node == config.node,
+            "`{}` belongs to node {} of cluster `{}`, not to node {} of cluster `{}`; correct \
+             `data_dir`, `node` or `cluster.name` in `{}`",
+            path.display(),
+            identity.node,
+            identity.cluster,
+            config.node,
+            config.cluster.cluster,
+            config.path.display()
+        );
+        let lock = lock(path)?;
+        Ok(Folder { identity, path: path.clone(), _lock: lock })
+    }
+
+    /// The whole log.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn read_wal(&self) -> anyhow::Result<DiskImage> {
+        let path = wal_path(&self.path);
+        let mut wal = Vec::new();
+        File::open(&path)
+            .and_then(|mut file| file.read_to_end(&mut wal))
+            .with_context(|| format!("cannot read the log `{}`", path.display()))?;
+        Ok(DiskImage { wal })
+    }
+
+    /// Opens the log for writing, cut to the `len` bytes that recovery kept.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn open_wal(&self, len: u64) -> anyhow::Result<File> {
+        let path = wal_path(&self.path);
+        let open = || -> std::io::Result<File> {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            if file.metadata()?.len() != len {
+                file.set_len(len)?;
+                file.sync_all()?;
+            }
+            Ok(file)
+        };
+        open().with_context(|| format!("cannot write the log `{}`", path.display()))
+    }
+}
+
+/// 64 random bits of the operating system.
+///
+/// # Errors
+/// When the system has none to give.
+pub fn random() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        anyhow::anyhow!("the operating system gives no random bytes ({error}); try again")
+    })?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn wal_path(folder: &Path) -> PathBuf {
+    folder.join("wal").join("wal.log")
+}
+
+fn is_empty(path: &Path) -> anyhow::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error).context(format!("cannot read the folder `{}`", path.display())),
+    }
+}
+
+/// The identity comes last: a folder with one is complete.
+fn write_folder(path: &Path, identity: &Identity) -> std::io::Result<()> {
+    fs::create_dir_all(path.join("wal"))?;
+    write_synced(&wal_path(path), &Replica::format_wal(identity))?;
+    sync_dir(&path.join("wal"))?;
+    write_synced(&path.join("lock"), b"")?;
+    let file = IdentityFile {
+        format: FORMAT,
+        cluster: identity.cluster.0.clone(),
+        node: identity.node.0,
+        incarnation: format!("{:016x}", identity.incarnation.0),
+    };
+    let text = toml::to_string(&file).expect("identity_total: an identity always prints");
+    write_synced(&path.join("identity.new"), text.as_bytes())?;
+    fs::rename(path.join("identity.new"), path.join("identity.toml"))?;
+    sync_dir(path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_dir(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn read_identity(path: &Path) -> anyhow::Result<Identity> {
+    let file = path.join("identity.toml");
+    let text = fs::read_to_string(&file).with_context(|| {
+        format!(
+            "`{}` is not a complete data folder: cannot read `identity.toml`; if `understudy init` \
+             was cut off, empty the folder and run it again",
+            path.display()
+        )
+    })?;
+    let parse = || {
+        let identity: IdentityFile = toml::from_str(&text).ok()?;
+        let incarnation = u64::from_str_radix(&identity.incarnation, 16).ok()?;
+        Some((identity, incarnation))
+    };
+    let Some((identity, incarnation)) = parse() else {
+        bail!("`{}` is damaged; restore it from a copy", file.display());
+    };
+    ensure!(
+        identity.format == FORMAT,
+        "`{}` has format {}, this program knows {FORMAT}; run the version that wrote it",
+        file.display(),
+        identity.format
+    );
+    Ok(Identity {
+        cluster: ClusterId(identity.cluster),
+        node: NodeId(identity.node),
+        incarnation: Incarnation(incarnation),
+    })
+}
+
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let file = path.join("lock");
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&file)
+        .with_context(|| format!("cannot open `{}`", file.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another process serves `{}`; stop it first, or give this one another `data_dir`",
+            path.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).context(format!("cannot lock `{}`", file.display()))
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Who is on the other end: two nodes talk only when cluster, names and configuration agree.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use understudy_core::{Boot, ClusterConfig, Identity, NodeId, codec};
+
+use crate::frame::{self, FrameError, Kind};
+use crate::limits;
+
+/// The dialer's first frame, and the listener's answer when it agrees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Who speaks.
+    pub identity: Identity,
+    /// Whom the dialer means to reach.
+    pub to: NodeId,
+    /// The speaker's present life.
+    pub boot: Boot,
+    /// [`ClusterConfig::fingerprint`].
+    pub fingerprint: u64,
+    /// In full, so that a refusal can name what differs.
+    pub config: ClusterConfig,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum HandshakeError {
+    /// The other side refuses us, in its words.
+    Refused(String),
+    /// We refuse the other side.
+    Mismatch(String),
+    /// Not a peer, or gone.
+    Frame(FrameError),
+    /// It did not say who it is in time.
+    Silent(Duration),
+}
+
+/// What this node says of itself.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Who we are.
+    pub identity: Identity,
+    /// This life.
+    pub boot: Boot,
+    /// Must be equal on both sides.
+    pub config: ClusterConfig,
+}
+
+impl Own {
+    fn hello(&self, to: NodeId) -> Hello {
+        Hello {
+            identity: self.identity.clone(),
+            to,
+            boot: self.boot,
+            fingerprint: self.config.fingerprint(),
+            config: self.config.clone(),
+        }
+    }
+
+    /// The dialer's side: says who we are and waits to hear that the other side is `to`.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; the connection is of no use then.
+    pub async fn dial<S>(&self, stream: &mut S, to: NodeId) -> Result<Hello, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let exchange = async {
+            send(stream, Kind::Hello, &codec::encode(&self.hello(to))).await?;
+            let (kind, payload) = receive(stream).await?;
+            match kind {
+                Kind::Welcome => decode(&payload),
+                Kind::Refused => {
+                    let reason = String::from_utf8_lossy(&payload).replace(char::is_control, " ");
+                    Err(HandshakeError::Refused(reason))
+                }
+                Kind::Hello | Kind::Messages => {
+                    Err(HandshakeError::Frame(FrameError::Garbage("it answers out of turn")))
+                }
+            }
+        };
+        let other = in_time(exchange).await?;
+        match self.mismatch(&other, Some(to)) {
+            Some(reason) => Err(HandshakeError::Mismatch(reason)),
+            None => Ok(other),
+        }
+    }
+
+    /// The listener's side: hears who the other is, and answers.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; the other side has been told why, if it could be.
+    pub async fn accept<S>(&self, stream: &mut S) -> Result<Hello, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        in_time(async {
+            let other = match receive(stream).await {
+                Ok((Kind::Hello, payload)) => decode(&payload)?,
+                Ok(_) => {
+                    let error = FrameError::Garbage("it does not begin with a greeting");
+                    return Err(HandshakeError::Frame(error));
+                }
+                Err(HandshakeError::Frame(error @ FrameError::Version(_))) => {
+                    let reason = format!("this node speaks peer protocol {}", frame::VERSION);
+                    send(stream, Kind::Refused, reason.as_bytes()).await?;
+                    return Err(HandshakeError::Frame(error));
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(reason) = self.mismatch(&other, None) {
+                send(stream, Kind::Refused, reason.as_bytes()).await?;
+                return Err(HandshakeError::Mismatch(reason));
+            }
+            let answer = codec::encode(&self.hello(other.identity.node));
+            send(stream, Kind::Welcome, &answer).await?;
+            Ok(other)
+        })
+        .await
+    }
+
+    /// Names the first thing that keeps us apart; `dialed` is whom we meant to reach, if we dialed.
+    fn mismatch(&self, other: &Hello, dialed: Option<NodeId>) -> Option<String> {
+        let (own, node) = (&self.identity, other.identity.node);
+        if other.identity.cluster != own.cluster {
+            return Some(format!(
+                "node {} is of cluster `{}`, node {node} of cluster `{}`; correct the addresses",
+                own.node, own.cluster, other.identity.cluster
+            ));
+        }
+        let expected = dialed.unwrap_or(node);
+        if other.to != own.node || node != expected {
+            return Some(format!(
+                "node {} was meant, node {} answers; correct the addresses in `[[cluster.nodes]]`",
+                if dialed.is_some() { expected } else { other.to },
+                if dialed.is_some() { node } else { own.node },
+            ));
+        }
+        if node == own.node || !self.config.nodes.contains(&node) {
+            return Some(format!(
+                "node {node} is not a peer of node {}; correct `node` or `[[cluster.nodes]]`",
+                own.node
+            ));
+        }
+        if let Some(field) = difference(&self.config, &other.config) {
+            return Some(format!(
+                "nodes {} and {node} have different configurations: {field}; make them equal and \
+                 restart the one that is wrong",
+                own.node
+            ));
+        }
+        (other.fingerprint != self.config.fingerprint()).then(|| {
+            format!("nodes {} and {node} encode configurations differently", own.node)
+        })
+    }
+}
+
+/// The first field that differs, with both values.
+fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
+    let named = |name: &str, a: &dyn fmt::Debug, b: &dyn fmt::Debug| {
+        Some(format!("`{name}` is {a:?} here and {b:?} there"))
+    };
+    let ClusterConfig { cluster, nodes, namespaces, timing } = own;
+    if *cluster != other.cluster {
+        return named("cluster.name", &cluster.0, &other.cluster.0);
+    }
+    if *nodes != other.nodes {
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+        return named("cluster.nodes", &ids(nodes), &ids(&other.nodes));
+    }
+    if *namespaces != other.namespaces {
+        let names = |config: &ClusterConfig| {
+            config.namespaces.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        return named("cluster.namespaces", &names(own), &names(other));
+    }
+    (*timing != other.timing)
+        .then(|| named("cluster.timing", timing, &other.timing))
+        .flatten()
+}
+
+async fn in_time<T>(
+    exchange: impl Future<Output = Result<T, HandshakeError>>,
+) -> Result<T, HandshakeError> {
+    let limit = limits::HANDSHAKE_TIMEOUT;
+    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(HandshakeError::Silent(limit)))
+}
+
+async fn send(
+    stream: &mut (impl AsyncWrite + Unpin),
+    kind: Kind,
+    payload: &[u8],
+) -> Result<(), HandshakeError> {
+    let frame = frame::frame(kind, payload);
+    stream.write_all(&frame).await.map_err(|error| HandshakeError::Frame(FrameError::Io(error)))
+}
+
+async fn receive(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<(Kind, Vec<u8>), HandshakeError> {
+    let read = async {
+        let header = frame::read_header(stream, limits::HANDSHAKE_BYTES_MAX).await?;
+        Ok((header.kind, frame::read_payload(stream, header).await?))
+    };
+    read.await.map_err(HandshakeError::Frame)
+}
+
+fn decode(payload: &[u8]) -> Result<Hello, HandshakeError> {
+    codec::decode(payload)
+        .map_err(|_| HandshakeError::Frame(FrameError::Garbage("its greeting is damaged")))
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandshakeError::Refused(reason) => write!(f, "it refuses this node: {reason}"),
+            HandshakeError::Mismatch(reason) => f.write_str(reason),
+            HandshakeError::Frame(error) => error.fmt(f),
+            HandshakeError::Silent(limit) => {
+                write!(f, "it did not say who it is within {} s", limit.as_secs())
+            }
+        }
+    }
+}

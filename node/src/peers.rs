@@ -1,0 +1,281 @@
+//! Peers over TCP. Each node dials every other and sends on that connection; what it hears comes
+//! in on the connections the others dialed.
+//!
+//! Messages may be lost, so nothing here waits for a peer that is slow or gone: its queue is
+//! bounded, and empty while there is no connection.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+use understudy_core::limits as core_limits;
+use understudy_core::{Message, NodeId, Rng, Seed, codec};
+
+use crate::frame::{self, FrameError, Kind};
+use crate::handshake::{HandshakeError, Hello, Own};
+use crate::limits;
+
+/// Messages of one frame. The core thread frees the sender's share of memory by dropping it.
+#[derive(Debug)]
+pub struct Batch {
+    /// In the order sent.
+    pub messages: Vec<Message>,
+    _charge: OwnedSemaphorePermit,
+}
+
+/// The sending side of one peer.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    queue: mpsc::Sender<Vec<Message>>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Outgoing {
+    /// Sends, or drops: when there is no connection or the queue is full.
+    pub fn send(&self, messages: Vec<Message>) {
+        if self.connected.load(Ordering::Acquire) {
+            let _ = self.queue.try_send(messages);
+        }
+    }
+}
+
+/// Starts to dial `to` at `address`, for ever. `seed` spreads the retries.
+pub fn dial(own: Arc<Own>, to: NodeId, address: String, seed: Seed) -> Outgoing {
+    let (queue, waiting) = mpsc::channel(limits::PEER_QUEUE_MAX);
+    let connected = Arc::new(AtomicBool::new(false));
+    let outgoing = Outgoing { queue, connected: connected.clone() };
+    let rng = seed.child(&format!("backoff/{to}")).rng();
+    let dialer = Dialer { own, to, address, waiting, connected, rng, said: String::new() };
+    tokio::spawn(dialer.run());
+    outgoing
+}
+
+struct Dialer {
+    own: Arc<Own>,
+    to: NodeId,
+    address: String,
+    waiting: mpsc::Receiver<Vec<Message>>,
+    connected: Arc<AtomicBool>,
+    rng: Rng,
+    /// The last complaint: the same one is logged once, not at every try.
+    said: String,
+}
+
+impl Dialer {
+    async fn run(mut self) {
+        let mut backoff = limits::PEER_BACKOFF_MIN;
+        loop {
+            match self.connect().await {
+                Ok(stream) => {
+                    backoff = limits::PEER_BACKOFF_MIN;
+                    self.said.clear();
+                    info!("connected to node {} at {}", self.to, self.address);
+                    self.connected.store(true, Ordering::Release);
+                    let why = self.pump(stream).await;
+                    self.connected.store(false, Ordering::Release);
+                    let Some(why) = why else { return };
+                    info!("connection to node {} ended: {why}", self.to);
+                }
+                Err(why) => self.complain(&why),
+            }
+            // What waits was meant for a connection that is gone.
+            while self.waiting.try_recv().is_ok() {}
+            let spread = u64::try_from(backoff.as_micros()).unwrap_or(u64::MAX);
+            sleep(backoff / 2 + Duration::from_micros(self.rng.below(spread / 2 + 1))).await;
+            backoff = (backoff * 2).min(limits::PEER_BACKOFF_MAX);
+        }
+    }
+
+    fn complain(&mut self, why: &HandshakeError) {
+        let line = why.to_string();
+        if line == self.said {
+            return;
+        }
+        match why {
+            HandshakeError::Refused(_) | HandshakeError::Mismatch(_) => {
+                warn!("no connection to node {} at {}: {line}", self.to, self.address);
+            }
+            HandshakeError::Frame(_) | HandshakeError::Silent(_) => {
+                info!("node {} at {} cannot be reached yet: {line}", self.to, self.address);
+            }
+        }
+        self.said = line;
+    }
+
+    async fn connect(&self) -> Result<TcpStream, HandshakeError> {
+        let io = |error| HandshakeError::Frame(FrameError::Io(error));
+        let limit = limits::PEER_CONNECT_TIMEOUT;
+        let mut stream = timeout(limit, TcpStream::connect(&self.address))
+            .await
+            .map_err(|_| HandshakeError::Silent(limit))?
+            .map_err(io)?;
+        configure(&stream).map_err(io)?;
+        self.own.dial(&mut stream, self.to).await?;
+        Ok(stream)
+    }
+
+    /// Sends until the connection ends, and says why it did; `None` when the node stops.
+    async fn pump(&mut self, mut stream: TcpStream) -> Option<String> {
+        let (mut reader, mut writer) = stream.split();
+        let mut byte = [0];
+        loop {
+            let messages = tokio::select! {
+                // The listener says nothing more, so this ends only with the connection.
+                read = reader.read(&mut byte) => return Some(match read {
+                    Ok(_) => "closed by the other side".to_owned(),
+                    Err(error) => error.to_string(),
+                }),
+                messages = self.waiting.recv() => messages?,
+            };
+            for frame in frames(&messages) {
+                match timeout(limits::PEER_FRAME_TIMEOUT, writer.write_all(&frame)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Some(error.to_string()),
+                    Err(_) => return Some("it takes nothing".to_owned()),
+                }
+            }
+        }
+    }
+}
+
+/// One frame, or more when the turn's messages do not fit into one. A message that does not fit
+/// alone is dropped: the core's limits keep every message it makes below.
+fn frames(messages: &[Message]) -> Vec<Vec<u8>> {
+    let payload = codec::encode(&messages);
+    if payload.len() <= core_limits::FRAME_BYTES_MAX {
+        return vec![frame::frame(Kind::Messages, &payload)];
+    }
+    drop(payload);
+    if messages.len() <= 1 {
+        warn!("a message of more than {} bytes was dropped", core_limits::FRAME_BYTES_MAX);
+        return Vec::new();
+    }
+    let (head, tail) = messages.split_at(messages.len() / 2);
+    let mut all = frames(head);
+    all.extend(frames(tail));
+    all
+}
+
+/// Small frames leave at once, and a machine that is gone is noticed in seconds.
+fn configure(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(limits::PEER_SILENCE_MAX))
+}
+
+/// Accepts peers for ever. What they send goes to `inbox`, whose size is bounded by each
+/// connection's share of memory ([`limits::PEER_INBOX_BYTES_MAX`]) and the number of peers.
+pub async fn listen(listener: TcpListener, own: Arc<Own>, inbox: Sender<Batch>) {
+    let strangers = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+    let hall = Arc::new(Hall { own, inbox, seated: Mutex::new(BTreeMap::new()) });
+    loop {
+        let Ok(place) = strangers.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                let hall = hall.clone();
+                let task = tokio::spawn(async move {
+                    hall.receive(stream, place, &address.to_string()).await;
+                });
+                drop(task);
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly; it passes.
+                warn!("cannot accept a peer: {error}");
+                sleep(limits::PEER_BACKOFF_MAX).await;
+            }
+        }
+    }
+}
+
+/// Where received connections live: one for each peer, the newest.
+struct Hall {
+    own: Arc<Own>,
+    inbox: Sender<Batch>,
+    seated: Mutex<BTreeMap<NodeId, AbortHandle>>,
+}
+
+impl Hall {
+    async fn receive(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        place: OwnedSemaphorePermit,
+        address: &str,
+    ) {
+        if let Err(error) = configure(&stream) {
+            debug!("connection from {address} ended: {error}");
+            return;
+        }
+        let hello = match self.own.accept(&mut stream).await {
+            Ok(hello) => hello,
+            Err(error) => {
+                warn!("refused a connection from {address}: {error}");
+                return;
+            }
+        };
+        drop(place);
+        let hall = self.clone();
+        let node = hello.identity.node;
+        let task = tokio::spawn(async move { hall.read(stream, &hello).await });
+        let before = self
+            .seated
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node, task.abort_handle());
+        // A peer that dials again has given the old connection up, even if the system has not.
+        if let Some(before) = before {
+            before.abort();
+        }
+    }
+
+    async fn read(&self, mut stream: TcpStream, hello: &Hello) {
+        let node = hello.identity.node;
+        let share = Arc::new(Semaphore::new(limits::PEER_INBOX_BYTES_MAX));
+        info!("node {node} is connected (boot {:016x})", hello.boot.0);
+        loop {
+            match self.read_batch(&mut stream, &share).await {
+                Ok(batch) => {
+                    if self.inbox.send(batch).is_err() {
+                        return;
+                    }
+                }
+                Err(FrameError::Io(error)) => {
+                    info!("node {node} is disconnected: {error}");
+                    return;
+                }
+                Err(error) => {
+                    warn!("the connection of node {node} is closed: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn read_batch(
+        &self,
+        stream: &mut TcpStream,
+        share: &Arc<Semaphore>,
+    ) -> Result<Batch, FrameError> {
+        let header = frame::read_header(stream, core_limits::FRAME_BYTES_MAX).await?;
+        if header.kind != Kind::Messages {
+            return Err(FrameError::Garbage("messages were expected"));
+        }
+        let bytes = header.length.max(limits::PEER_FRAME_CHARGE_MIN);
+        let charge = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let closed = |_| FrameError::Garbage("the node is stopping");
+        let charge = share.clone().acquire_many_owned(charge).await.map_err(closed)?;
+        let payload = timeout(limits::PEER_FRAME_TIMEOUT, frame::read_payload(stream, header))
+            .await
+            .map_err(|_| FrameError::Garbage("a frame began and did not end"))??;
+        let messages = codec::decode(&payload)
+            .map_err(|_| FrameError::Garbage("its messages are damaged"))?;
+        Ok(Batch { messages, _charge: charge })
+    }
+}

@@ -1,0 +1,133 @@
+//! Wires one node together: folder, replica, threads, peers, API; and takes it apart again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use crossbeam_channel::unbounded;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
+use understudy_core::{NodeId, Replica, Seed};
+
+use crate::api::{self, Api};
+use crate::clock::Clock;
+use crate::config::{Member, NodeConfig};
+use crate::driver::{self, Parts};
+use crate::folder::{self, Folder};
+use crate::handshake::Own;
+use crate::{peers, wal};
+
+/// Makes the data folder of a new member.
+///
+/// # Errors
+/// One line that says what to do.
+pub fn init(config: &Path) -> anyhow::Result<()> {
+    let config = NodeConfig::read(config)?;
+    let identity = Folder::init(&config)?;
+    println!(
+        "node {} of cluster `{}` has its folder `{}` (incarnation {:016x})",
+        identity.node,
+        identity.cluster,
+        config.data_dir.display(),
+        identity.incarnation.0
+    );
+    println!("start it with: understudy serve --config {}", config.path.display());
+    Ok(())
+}
+
+/// Ends this process when the process `parent` ends, however it ends.
+///
+/// # Errors
+/// When it has ended already.
+pub fn die_with(parent: u32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM)).context("cannot watch the parent")?;
+    // It may have ended before the line above.
+    let actual = getppid().map(Pid::as_raw_nonzero).map(|pid| pid.get().cast_unsigned());
+    anyhow::ensure!(actual == Some(parent), "process {parent}, which started this one, is gone");
+    Ok(())
+}
+
+/// Runs the node until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// One line that says why it cannot start.
+pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let folder = Folder::open(&config)?;
+    let clock = Clock::start();
+    let seed = Seed(folder::random()?);
+    info!("node {} of cluster `{}` starts, seed {:#018x}", config.node, config.cluster.cluster, seed.0);
+    let image = folder.read_wal()?;
+    let replica = Replica::recover(&config.cluster, &folder.identity, seed, image)
+        .map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
+    // A tail that recovery gave up must be gone before anything is written behind it.
+    let file = folder.open_wal(replica.wal_len())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the network threads")?;
+    let ended = runtime.block_on(run(config, folder, replica, file, clock, seed));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(
+    config: NodeConfig,
+    folder: Folder,
+    replica: Replica,
+    file: std::fs::File,
+    clock: Clock,
+    seed: Seed,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
+    let peer_listener = bind(&config.listen_peer, "listen_peer").await?;
+    let api_listener = bind(&config.listen_api, "listen_api").await?;
+
+    let status = replica.status();
+    let identity = folder.identity.clone();
+    let own = Arc::new(Own { identity, boot: status.boot, config: config.cluster.clone() });
+    let (inbox, received) = unbounded();
+    let outgoing = config
+        .members
+        .iter()
+        .filter(|(node, _)| **node != config.node)
+        .map(|(&node, Member { peer, .. })| {
+            (node, peers::dial(own.clone(), node, peer.clone(), seed))
+        })
+        .collect();
+    let wal = wal::start(file, replica.wal_len()).context("cannot start the log thread")?;
+    let parts = Parts { clock, wal, inbox: received, outgoing };
+    let (core, thread) = driver::start(replica, parts).context("cannot start the core thread")?;
+    drop(tokio::spawn(peers::listen(peer_listener, own, inbox)));
+
+    let members: Vec<(NodeId, String)> =
+        config.members.iter().map(|(node, member)| (*node, member.api.clone())).collect();
+    let api = Arc::new(Api { core: core.clone(), node: config.node, members });
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(api::server::serve(api_listener, api::router(api), stopped));
+    info!(
+        "node {} serves clients at http://{} and peers at {}",
+        config.node, config.listen_api, config.listen_peer
+    );
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: the node stops"),
+        _ = interrupt.recv() => info!("Ctrl-C: the node stops"),
+    }
+    let _ = stop.send(true);
+    let _ = server.await;
+    core.stop();
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    anyhow::ensure!(matches!(joined, Ok(Ok(()))), "the core thread did not end in order");
+    drop(folder);
+    Ok(())
+}
+
+async fn bind(address: &str, field: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen at `{address}`; correct `{field}` or stop what uses that port")
+    })
+}
