@@ -4,6 +4,18 @@
 //! starts no thread and draws no OS randomness: the same seed and the same inputs give the same
 //! effects, bit for bit. `docs/ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::float_arithmetic,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
+// Tests may: they are no part of a replica.
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, clippy::as_conversions, clippy::unwrap_used)
+)]
 
 mod apply;
 pub mod codec;
