@@ -1,0 +1,77 @@
+//! What anybody has applied at an index is what everybody applies there, for ever: the same entry
+//! (Raft §5.4, Leader Completeness) and the same state after it (§5.4.3, State Machine Safety).
+
+use std::collections::BTreeMap;
+
+use understudy_core::{GroupId, NodeId};
+
+use super::Violation;
+
+/// The first witness of each applied index.
+#[derive(Default)]
+pub struct CommittedIsFinal {
+    applied: BTreeMap<(GroupId, u64), Witness>,
+    /// The last index each node has applied in this life.
+    last: BTreeMap<(NodeId, GroupId), u64>,
+}
+
+struct Witness {
+    term: u64,
+    state_hash: u64,
+    node: NodeId,
+}
+
+impl CommittedIsFinal {
+    /// `node` has died: it will apply its log again.
+    pub fn restarts(&mut self, node: NodeId) {
+        self.last.retain(|&(who, _), _| who != node);
+    }
+
+    /// `node` has applied an entry.
+    ///
+    /// # Errors
+    /// Another node, or the same one earlier, applied something else there.
+    pub fn applied(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        term: u64,
+        index: u64,
+        state_hash: u64,
+    ) -> Result<(), Violation> {
+        if let Some(last) = self.last.insert((node, group), index) {
+            if index != last + 1 {
+                let explanation = format!("N{node} applied {index} after {last} in group {group}");
+                return Err(Violation::safety("committed_is_final", explanation));
+            }
+        }
+        let witness = self
+            .applied
+            .entry((group, index))
+            .or_insert(Witness { term, state_hash, node });
+        let first = witness.node;
+        if witness.term != term {
+            let explanation = format!(
+                "index {index} of group {group} has two contents: N{first} applied that of term \
+                 {}, N{node} that of term {term}",
+                witness.term
+            );
+            return Err(Violation::safety("committed_is_final", explanation));
+        }
+        if witness.state_hash != state_hash {
+            let explanation = format!(
+                "after {term}.{index} of group {group} the state of N{first} has hash {:016x}, \
+                 that of N{node} {state_hash:016x}",
+                witness.state_hash
+            );
+            return Err(Violation::safety("replicas_equal", explanation));
+        }
+        Ok(())
+    }
+
+    /// The highest index anybody has applied in `group`.
+    pub fn highest(&self, group: GroupId) -> Option<u64> {
+        let all = (group, 0)..=(group, u64::MAX);
+        self.applied.range(all).next_back().map(|(&(_, index), _)| index)
+    }
+}

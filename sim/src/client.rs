@@ -1,0 +1,302 @@
+//! A client: draws operations, names its changes, and repeats them until it knows what came of them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use understudy_core::{
+    Answer, Expected, Failure, NodeId, OpId, Operation, Outcome, ReadLevel, Refusal, Rng, Seed,
+    Timestamp, Token, Version,
+};
+
+use crate::checks::Violation;
+use crate::clock::EPOCH_MS;
+use crate::history::{self, Ask, Entry, Fate};
+use crate::plan::Plan;
+use crate::stage::Stage;
+use crate::world::Heard;
+
+/// One client.
+pub struct Client {
+    id: u64,
+    stage: Rc<Stage>,
+    plan: Plan,
+    rng: Rng,
+    wall_ahead_ms: i64,
+    /// The last token it saw of each actor.
+    known: BTreeMap<(usize, u64), Token>,
+    preferred: NodeId,
+}
+
+/// What one attempt tells.
+enum Lesson {
+    /// The operation's fate.
+    Known(Fate),
+    /// This attempt did nothing; try again after a while.
+    NotNow(Duration),
+    /// This attempt may have done it.
+    Perhaps,
+}
+
+impl Client {
+    /// A client with a stream of numbers of its own.
+    pub fn new(id: u64, stage: &Rc<Stage>, plan: &Plan, seed: Seed) -> Client {
+        let mut rng = seed.child(&format!("client/{id}")).rng();
+        let wall_ahead_ms = i64::try_from(rng.below(120_000)).unwrap_or(0) - 60_000;
+        let preferred = NodeId(rng.between(1, plan.nodes));
+        let (stage, plan) = (Rc::clone(stage), plan.clone());
+        Client { id, stage, plan, rng, wall_ahead_ms, known: BTreeMap::new(), preferred }
+    }
+
+    /// Works until all is done or the faults have stopped.
+    pub async fn work(mut self) {
+        for _ in 0..self.plan.operations {
+            let pause = self.rng.below(self.plan.think_max);
+            self.stage.sleep(pause).await;
+            if self.stage.world().is_calm() || self.stage.world().is_over() {
+                return;
+            }
+            let namespace = self.rng.below(self.plan.namespaces) as usize;
+            let actor = self.rng.below(self.plan.actors);
+            let ask = self.draw(namespace, actor);
+            self.perform(namespace, actor, ask).await;
+        }
+    }
+
+    /// Writes an actor of each namespace, then looks at every actor.
+    pub async fn prove_service(mut self) {
+        let namespaces = self.plan.namespaces as usize;
+        for namespace in 0..namespaces {
+            let number = self.stage.oracle().next_number();
+            let put = self.named(Operation::Put { value: history::value(number) });
+            self.perform(namespace, 0, put).await;
+        }
+        for namespace in 0..namespaces {
+            for actor in 0..self.plan.actors {
+                let look = Ask::Read { level: ReadLevel::Linearizable };
+                self.perform(namespace, actor, look).await;
+            }
+        }
+    }
+
+    fn draw(&mut self, namespace: usize, actor: u64) -> Ask {
+        let number = self.stage.oracle().next_number();
+        let value = history::value(number);
+        let known = self.known.get(&(namespace, actor)).copied();
+        let absent = Expected::Version(Version(0));
+        let expected = match known {
+            Some(token) if self.rng.ppm(700_000) => Some(Expected::Token(token)),
+            Some(token) => Some(Expected::Version(token.version)),
+            None => None,
+        };
+        let operation = match self.rng.below(100) {
+            0..22 => Operation::Put { value },
+            22..34 => Operation::Create { value },
+            34..42 => Operation::Update { value, expected: None },
+            42..50 => Operation::Update { value, expected },
+            50..60 => {
+                Operation::CompareAndSwap { value, expected: expected.unwrap_or(absent) }
+            }
+            60..65 => Operation::CompareAndSwap { value, expected: absent },
+            65..70 => Operation::Delete { expected: None },
+            70..75 => Operation::Delete { expected },
+            75..93 => return Ask::Read { level: ReadLevel::Linearizable },
+            _ => return Ask::Read { level: ReadLevel::Eventual },
+        };
+        self.named(operation)
+    }
+
+    fn named(&mut self, operation: Operation) -> Ask {
+        let true_ms = EPOCH_MS + self.stage.world().now() / 1_000_000;
+        let wall = Timestamp(true_ms.saturating_add_signed(self.wall_ahead_ms));
+        Ask::Write { op: OpId::timed(wall, self.rng.u128()), operation }
+    }
+
+    /// One operation, from its first attempt to its fate.
+    async fn perform(&mut self, namespace: usize, actor: u64, ask: Ask) {
+        let call = self.stage.world().tick();
+        let number = self.stage.oracle().next_number();
+        let (client, ret, fate) = (self.id, None, Fate::Unknown);
+        let first = ask.clone();
+        let entry = Entry { number, client, namespace, actor, ask, call, ret, fate };
+        self.stage.oracle().begin(entry);
+        let mut perhaps = false;
+        loop {
+            let lesson = self.attempt(namespace, actor, &first).await;
+            if self.stage.world().is_over() {
+                return;
+            }
+            let pause = match lesson {
+                Lesson::Known(fate) => {
+                    self.remember(namespace, actor, &fate);
+                    let ret = self.stage.world().tick();
+                    self.stage.oracle().end(number, ret, fate);
+                    return self.repeat_late(namespace, actor, &first).await;
+                }
+                Lesson::NotNow(pause) => pause,
+                Lesson::Perhaps => {
+                    perhaps = true;
+                    Duration::from_millis(self.rng.below(30))
+                }
+            };
+            let calm = self.stage.world().is_calm();
+            if !calm && self.rng.ppm(self.plan.abandon_ppm) {
+                if !perhaps {
+                    let ret = self.stage.world().tick();
+                    self.stage.oracle().end(number, ret, Fate::DidNotHappen);
+                }
+                return;
+            }
+            self.preferred = NodeId(self.rng.between(1, self.plan.nodes));
+            self.stage.sleep(u64::try_from(pause.as_nanos()).unwrap_or(0)).await;
+        }
+    }
+
+    /// One request; now and then the same one to another node at the same time.
+    async fn attempt(&mut self, namespace: usize, actor: u64, ask: &Ask) -> Lesson {
+        let is_write = matches!(ask, Ask::Write { .. });
+        let to = self.preferred;
+        let first = self.request(to, namespace, actor, ask);
+        if is_write && self.rng.ppm(60_000) {
+            let other = NodeId(self.rng.between(1, self.plan.nodes));
+            let second = self.request(other, namespace, actor, ask);
+            let (first, second) = join(first, second).await;
+            return match (self.learn(ask, first), self.learn(ask, second)) {
+                (Lesson::Known(fate), _) | (_, Lesson::Known(fate)) => Lesson::Known(fate),
+                (Lesson::NotNow(pause), Lesson::NotNow(_)) => Lesson::NotNow(pause),
+                (Lesson::Perhaps, _) | (_, Lesson::Perhaps) => Lesson::Perhaps,
+            };
+        }
+        let heard = first.await;
+        self.learn(ask, heard)
+    }
+
+    fn request(
+        &mut self,
+        to: NodeId,
+        namespace: usize,
+        actor: u64,
+        ask: &Ask,
+    ) -> impl Future<Output = Heard> + use<> {
+        let timeout = Duration::from_millis(self.rng.between(20, 1_000));
+        let stage = Rc::clone(&self.stage);
+        let name = stage.world().cluster.namespaces[namespace].clone();
+        let body = ask.request(&name, &history::actor(actor));
+        async move { stage.ask(to, timeout, body).await }
+    }
+
+    fn learn(&mut self, ask: &Ask, heard: Heard) -> Lesson {
+        let soon = Duration::from_millis(self.rng.below(40));
+        let response = match heard {
+            Heard::NotConnected => return Lesson::NotNow(soon),
+            Heard::Reset | Heard::Silence => return Lesson::Perhaps,
+            Heard::Response(response) => response,
+        };
+        let verdict = match (ask, response) {
+            (Ask::Write { op, .. }, Ok(Answer::Done { op: named, outcome, .. })) if *op == named => {
+                Ok((op, outcome))
+            }
+            (Ask::Read { .. }, Ok(Answer::Read { record, .. })) => {
+                return Lesson::Known(Fate::Saw(record));
+            }
+            (Ask::Write { op, .. }, Err(Failure::Refused(refusal))) => {
+                Ok((op, Outcome::Refused(refusal)))
+            }
+            (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
+            (_, Err(Failure::Unavailable | Failure::OpIdFromFuture)) => return Lesson::NotNow(soon),
+            (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
+            (ask, response) => Err(format!("{ask:?} was answered {response:?}")),
+        };
+        let checked = verdict
+            .map_err(|why| Violation::safety("answers_fit_questions", why))
+            .and_then(|(op, outcome)| {
+                self.stage.oracle().heard(op, &outcome)?;
+                Ok(outcome)
+            });
+        match checked {
+            Ok(outcome) => Lesson::Known(Fate::Outcome(outcome)),
+            Err(violation) => {
+                self.stage.world().fail(violation);
+                Lesson::Perhaps
+            }
+        }
+    }
+
+    /// A repeat long after the answer, as a proxy or a hasty user makes it. It must tell the same;
+    /// under the same name, another payload must be refused.
+    async fn repeat_late(&mut self, namespace: usize, actor: u64, first: &Ask) {
+        let Ask::Write { op, .. } = first else { return };
+        if !self.rng.ppm(120_000) {
+            return;
+        }
+        let pause = self.rng.below(300_000_000);
+        self.stage.sleep(pause).await;
+        let to = NodeId(self.rng.between(1, self.plan.nodes));
+        if self.rng.ppm(750_000) {
+            let heard = self.request(to, namespace, actor, first).await;
+            let ran_again =
+                matches!(heard, Heard::Response(Ok(Answer::Done { replayed: false, .. })));
+            if ran_again {
+                let why = format!("{op} had been answered, and its repeat ran again");
+                self.stage.world().fail(Violation::safety("one_outcome_per_op", why));
+            }
+            self.learn(first, heard);
+        } else {
+            let value = history::value(0);
+            let other = Ask::Write { op: op.clone(), operation: Operation::Put { value } };
+            let heard = self.request(to, namespace, actor, &other).await;
+            if let Heard::Response(response) = heard {
+                let fits = match &response {
+                    Ok(_) => false,
+                    Err(Failure::Refused(refusal)) => *refusal == Refusal::OpIdReused,
+                    Err(_) => true,
+                };
+                if !fits {
+                    let why = format!("{op} with another payload was answered {response:?}");
+                    self.stage.world().fail(Violation::safety("one_outcome_per_op", why));
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, namespace: usize, actor: u64, fate: &Fate) {
+        let token = match fate {
+            Fate::Outcome(Outcome::Written { token, .. }) => Some(*token),
+            Fate::Outcome(Outcome::Refused(Refusal::AlreadyExists { found })) => Some(*found),
+            Fate::Outcome(Outcome::Refused(Refusal::Conflict { found, .. })) => *found,
+            Fate::Saw(Some(record)) => Some(record.token),
+            // An old token is kept: a stale writer must be refused.
+            Fate::Outcome(_) | Fate::Saw(None) | Fate::Unknown | Fate::DidNotHappen => return,
+        };
+        if let Some(token) = token {
+            self.known.insert((namespace, actor), token);
+        }
+    }
+}
+
+/// Waits for both, polling the first one first.
+async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    let (mut from_a, mut from_b) = (None, None);
+    std::future::poll_fn(move |context| {
+        use std::task::Poll;
+        if from_a.is_none() {
+            if let Poll::Ready(value) = a.as_mut().poll(context) {
+                from_a = Some(value);
+            }
+        }
+        if from_b.is_none() {
+            if let Poll::Ready(value) = b.as_mut().poll(context) {
+                from_b = Some(value);
+            }
+        }
+        match (from_a.take(), from_b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (a, b) => {
+                (from_a, from_b) = (a, b);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}

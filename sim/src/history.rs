@@ -1,0 +1,132 @@
+//! What the clients did and heard: the client oracle's only source.
+//!
+//! An operation is acknowledged, refused, known not to have happened, or unknown; never "failed".
+
+use std::fmt;
+
+use understudy_core::{
+    ActorId, Json, Namespace, OpId, Operation, Outcome, ReadLevel, Record, Request, Sequence, Token,
+};
+
+/// A document that tells which operation wrote it.
+pub fn value(number: u64) -> Json {
+    Json::new(format!("{{\"written_by\":{number}}}").into_bytes())
+}
+
+/// Which operation wrote `json`; `None` if no client ever did.
+pub fn written_by(json: &Json) -> Option<u64> {
+    let text = std::str::from_utf8(json.as_bytes()).ok()?;
+    text.strip_prefix("{\"written_by\":")?.strip_suffix('}')?.parse().ok()
+}
+
+/// The name of actor `number`.
+pub fn actor(number: u64) -> ActorId {
+    ActorId::new(format!("a{number}")).expect("names_are_legal")
+}
+
+/// One operation of one client, over all its attempts.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number, counted over all clients from 1.
+    pub number: u64,
+    /// Who asked.
+    pub client: u64,
+    /// The place of the namespace in the configuration, from 0.
+    pub namespace: usize,
+    /// The actor.
+    pub actor: u64,
+    /// What was asked.
+    pub ask: Ask,
+    /// When it was first sent, as a place in the order of all that happened.
+    pub call: u64,
+    /// When the fate was heard.
+    pub ret: Option<u64>,
+    /// What came of it.
+    pub fate: Fate,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A change.
+    Write {
+        /// Under this name.
+        op: OpId,
+        /// The change.
+        operation: Operation,
+    },
+    /// A look.
+    Read {
+        /// How fresh.
+        level: ReadLevel,
+    },
+}
+
+impl Ask {
+    /// The request as a node takes it.
+    pub fn request(&self, namespace: &Namespace, id: &ActorId) -> Request {
+        let (namespace, id) = (namespace.clone(), id.clone());
+        match self {
+            Ask::Write { op, operation } => Request::Write {
+                namespace,
+                id,
+                op: Some(op.clone()),
+                operation: operation.clone(),
+            },
+            Ask::Read { level } => Request::Read { namespace, id, level: *level },
+        }
+    }
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// No answer yet, or the client gave up: it may have happened, or may yet.
+    Unknown,
+    /// No attempt reached the log.
+    DidNotHappen,
+    /// The recorded outcome, a refusal included.
+    Outcome(Outcome),
+    /// What a read saw.
+    Saw(Option<Record>),
+}
+
+impl Entry {
+    /// The place in the shard's order, if the operation is known to have changed something.
+    pub fn sequence(&self) -> Option<Sequence> {
+        match &self.fate {
+            Fate::Outcome(Outcome::Written { sequence, .. } | Outcome::Deleted { sequence, .. }) => {
+                Some(*sequence)
+            }
+            Fate::Outcome(Outcome::Refused(_))
+            | Fate::Unknown
+            | Fate::DidNotHappen
+            | Fate::Saw(_) => None,
+        }
+    }
+
+    /// The token the operation is known to have written.
+    pub fn token(&self) -> Option<Token> {
+        match &self.fate {
+            Fate::Outcome(Outcome::Written { token, .. }) => Some(*token),
+            Fate::Outcome(_) | Fate::Unknown | Fate::DidNotHappen | Fate::Saw(_) => None,
+        }
+    }
+
+    /// Whether it is a change whose outcome nobody knows.
+    pub fn is_unknown_write(&self) -> bool {
+        matches!((&self.ask, &self.fate), (Ask::Write { .. }, Fate::Unknown))
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, client) = (self.number, self.client);
+        write!(f, "op {number} of client {client} on {}/a{}: ", self.namespace, self.actor)?;
+        match &self.ask {
+            Ask::Write { operation, .. } => write!(f, "{operation:?}")?,
+            Ask::Read { level } => write!(f, "read {level:?}")?,
+        }
+        write!(f, " -> {:?}", self.fate)
+    }
+}
