@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Makes sure that what the build needs is there. On Debian it installs what is missing; elsewhere,
+# or where that is not possible, it says in one line what to install. Run by `make`.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+install_packages() {
+    if ! have apt-get; then
+        say "please install: $* (this is no Debian, so not done for you)"
+        exit 1
+    fi
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        have sudo || { say "please run as root: apt-get install $*"; exit 1; }
+        as_root=(sudo)
+    fi
+    say "installing $*"
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+missing=()
+have cc || missing+=(gcc libc6-dev)
+have git || missing+=(git)
+have curl || missing+=(curl ca-certificates)
+[ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+
+# The toolchain in rust-toolchain.toml, by rustup.
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+if ! have cargo; then
+    if have apt-get && apt-cache show rustup >/dev/null 2>&1; then
+        install_packages rustup
+    else
+        say "installing Rust with rustup"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --default-toolchain none \
+            || { say "Rust is missing and could not be fetched; install rustup from https://rustup.rs, then run make again"; exit 1; }
+    fi
+fi
+[ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+cargo --version >/dev/null 2>&1 \
+    || { say "the toolchain that rust-toolchain.toml names could not be had; run: rustup toolchain install"; exit 1; }
