@@ -152,6 +152,18 @@ impl RaftLogReader<TypeConfig> for Log {
     }
 }
 
+/// A vote is never taken back: not in a lower term, not for another candidate of the same term. A
+/// voter may come to follow the leader of its term though it had voted for somebody else: a quorum
+/// has granted that one, so nobody else can win the term.
+fn assert_vote_follows(before: &RaftVote, after: &RaftVote) {
+    let (old, new) = (before.leader_id, after.leader_id);
+    assert!(new.term >= old.term, "term_monotone: {before} then {after}");
+    if new.term == old.term && (before.committed || !after.committed) {
+        assert!(new.voted_for == old.voted_for, "vote_once_per_term: {before} then {after}");
+        assert!(after.committed || !before.committed, "vote_once_per_term: {before} then {after}");
+    }
+}
+
 fn entry_bytes(entry: &Entry) -> usize {
     match &entry.payload {
         EntryPayload::Normal(batch) => {
@@ -179,11 +191,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         {
             let mut state = lock(&self.state);
             if let Some(before) = state.vote {
-                let (old, new) = (before.leader_id, vote.leader_id);
-                assert!(new.term >= old.term, "term_monotone: {before} then {vote}");
-                if new.term == old.term {
-                    assert!(new.voted_for == old.voted_for, "vote_once_per_term: {before}, {vote}");
-                }
+                assert_vote_follows(&before, vote);
             }
             state.vote = Some(*vote);
             let mut writer = lock(&self.shared.writer);
