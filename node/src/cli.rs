@@ -3,12 +3,25 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use understudy_core::{ActorId, Namespace};
 
-use crate::config::NodeConfig;
-use crate::serve;
+use crate::client::Client;
+use crate::cluster::Shape;
+use crate::commands::{self, Ask, Change};
+use crate::config::{NodeConfig, Span};
+use crate::documents::Source;
+use crate::load::{self, Summary};
+use crate::pace::Pace;
+use crate::verify::{self, Index, Verdict};
+use crate::{demo, dev, serve};
 
 /// A replicated store of versioned JSON actors.
 #[derive(Debug, Parser)]
@@ -27,6 +40,65 @@ enum Command {
     Init(ConfigArg),
     /// Run one member.
     Serve(ServeArgs),
+    /// Run a cluster on this machine until Ctrl-C.
+    Dev(DevArgs),
+    /// Show a cluster that loses its leader and nothing else.
+    Demo(DemoArgs),
+    /// Print an actor.
+    Get {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Ask one node only, which may be behind.
+        #[arg(long)]
+        eventual: bool,
+    },
+    /// Create or replace an actor.
+    Put {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// JSON; `-` is standard input, `@FILE` a file.
+        value: String,
+    },
+    /// Create an actor; fails if it exists.
+    Create {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// JSON; `-` is standard input, `@FILE` a file.
+        value: String,
+    },
+    /// Replace an actor if it is as expected.
+    Cas {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// JSON; `-` is standard input, `@FILE` a file.
+        value: String,
+        /// A token such as `17-3`, or a bare version; 0 means absent.
+        #[arg(long, value_name = "TOKEN")]
+        expect: String,
+    },
+    /// Remove an actor.
+    Delete {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// A token such as `17-3`, or a bare version.
+        #[arg(long, value_name = "TOKEN")]
+        expect: Option<String>,
+    },
+    /// Show every node, what it leads and how far it is.
+    Status {
+        #[command(flatten)]
+        endpoints: EndpointsArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Store every document of a file, each exactly once.
+    ///
+    /// Every line is one put under an idempotency key of its own, tried until it is acknowledged.
+    /// Of two lines with the same id the last one wins.
+    Load(DocumentsArgs),
+    /// Read every document of a file back and compare.
+    Verify(DocumentsArgs),
     /// Print a completion script for your shell.
     Completions {
         /// Which shell.
@@ -53,15 +125,131 @@ struct ServeArgs {
     parent: Option<u32>,
 }
 
+#[derive(Debug, Args)]
+struct EndpointsArg {
+    /// The nodes to ask, any of them first.
+    #[arg(
+        long,
+        env = "UNDERSTUDY_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "HOST:PORT,…",
+        default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
+    )]
+    endpoints: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct TargetArgs {
+    /// The namespace.
+    namespace: String,
+    /// The actor's id.
+    id: String,
+    #[command(flatten)]
+    endpoints: EndpointsArg,
+    /// How long to try.
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    timeout: Span,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DocumentsArgs {
+    /// One JSON object a line.
+    #[arg(required_unless_present = "generate", conflicts_with = "generate")]
+    file: Option<PathBuf>,
+    /// Made-up documents instead of a file: how many.
+    #[arg(long, value_name = "N")]
+    generate: Option<u64>,
+    /// The same seed makes up the same documents.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The namespace.
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// The field with the id: a string or a whole number.
+    #[arg(long, default_value = "id", value_name = "FIELD")]
+    id_field: String,
+    /// Requests under way at once.
+    #[arg(long, default_value_t = 16)]
+    concurrency: usize,
+    /// How long one document is tried.
+    #[arg(long, default_value = "60s", value_name = "DURATION")]
+    timeout: Span,
+    #[command(flatten)]
+    endpoints: EndpointsArg,
+    /// Print one JSON object and no progress.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DevArgs {
+    /// How many nodes; 3 unless the folder has a cluster.
+    #[arg(long)]
+    nodes: Option<u64>,
+    /// Where everything is kept.
+    #[arg(long, default_value = "understudy-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// A namespace, once for each; `default` if none is given.
+    #[arg(long, value_name = "NAME")]
+    namespace: Vec<String>,
+    /// The first node's API; the others and the peers take the next ports.
+    #[arg(long, default_value_t = 7401)]
+    port: u16,
+    /// Start a node again two seconds after it has ended.
+    #[arg(long)]
+    respawn: bool,
+    /// Stop the nodes that were left running in the folder.
+    #[arg(long, conflicts_with = "respawn")]
+    stop: bool,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Documents of your own, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// The field with the id: a string or a whole number.
+    #[arg(long, default_value = "id", value_name = "FIELD")]
+    id_field: String,
+    /// How many documents at least; made-up ones beyond your own.
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    documents: u64,
+    /// How many nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: u64,
+    /// How many leaders to kill, one after the other.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    kills: u32,
+    /// Requests under way at once.
+    #[arg(long, default_value_t = 16)]
+    concurrency: usize,
+    /// A new folder for everything; one for temporary files if it is not given.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The first node's API; free ports if it is not given.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Print one JSON object at the end and nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Stop the cluster at the end.
+    #[arg(long)]
+    exit: bool,
+}
+
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
+    // Our own lines only: openraft speaks at every step, and its words are not for operators.
+    let ours = Targets::new().with_target("understudy_node", cli.log_level);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_max_level(cli.log_level)
-        .with_target(false)
-        .init();
+        .with_target(false);
+    tracing_subscriber::registry().with(lines).with(ours).init();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -74,20 +262,146 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(ConfigArg { config }) => serve::init(&config)?,
-        Command::Serve(ServeArgs { file, print_config, parent }) => {
-            let config = NodeConfig::read(&file.config)?;
-            if print_config {
-                print!("{}", config.to_toml());
-                return Ok(ExitCode::SUCCESS);
-            }
-            if let Some(parent) = parent {
-                serve::die_with(parent)?;
-            }
-            serve::serve(config)?;
+        Command::Serve(args) => run_serve(&args)?,
+        Command::Dev(args) => run_dev(args)?,
+        Command::Demo(args) => return run_demo(args),
+        Command::Get { target, eventual } => {
+            let ask = target.ask()?;
+            return block_on(ask.get(eventual));
         }
+        Command::Put { target, value } => return target.change(Change::Put(commands::value(&value)?)),
+        Command::Create { target, value } => {
+            return target.change(Change::Create(commands::value(&value)?));
+        }
+        Command::Cas { target, value, expect } => {
+            return target.change(Change::Cas(commands::value(&value)?, expect));
+        }
+        Command::Delete { target, expect } => return target.change(Change::Delete(expect)),
+        Command::Status { endpoints, json } => {
+            let client = Client::new(&endpoints.endpoints)?;
+            return block_on(commands::status(&client, json));
+        }
+        Command::Load(args) => return block_on(run_load(args)),
+        Command::Verify(args) => return block_on(run_verify(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "understudy", &mut io::stdout());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything but `serve` runs on the main thread: what waits there is the network, and children
+/// must be started there.
+fn block_on<T>(body: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the network")?.block_on(body)
+}
+
+fn run_serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = NodeConfig::read(&args.file.config)?;
+    if args.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    if let Some(parent) = args.parent {
+        serve::die_with(parent)?;
+    }
+    serve::serve(config)
+}
+
+fn run_dev(args: DevArgs) -> anyhow::Result<()> {
+    if args.stop {
+        return dev::stop(&args.data_dir);
+    }
+    let shape =
+        Shape { nodes: args.nodes, namespaces: args.namespace, port: Some(args.port) };
+    block_on(dev::dev(&dev::Plan { dir: args.data_dir, shape, respawn: args.respawn }))
+}
+
+fn run_demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let DemoArgs { data, id_field, documents, nodes, kills, concurrency, port, json, exit, .. } = args;
+    let dir = args.data_dir.unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("understudy-demo-{}", std::process::id()))
+    });
+    let shape = Shape { nodes: Some(nodes), namespaces: Vec::new(), port };
+    let data = data.map(|path| Source::File { path, id_field });
+    let plan = demo::Plan { data, documents, kills, concurrency, dir, shape, json, exit };
+    block_on(demo::demo(&plan))
+}
+
+async fn run_load(args: DocumentsArgs) -> anyhow::Result<ExitCode> {
+    let (source, plan, client) = args.parts()?;
+    let bar = load::progress_bar(source.count()?, "writing", args.json);
+    let pace = Arc::new(Pace::new());
+    let summary = load::load(client, source.open()?, &plan, pace, &bar).await?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        let Summary { documents, created, replayed, retries, bad_lines, failed, .. } = summary;
+        println!(
+            "{documents} documents in {:.1} s ({:.0}/s), {created} of them new",
+            summary.seconds, summary.rate
+        );
+        println!(
+            "{retries} tries were repeated, {replayed} of them answered from the record; longest \
+             pause {} ms",
+            summary.longest_pause_ms
+        );
+        if !summary.complete() {
+            println!("{bad_lines} bad lines, {failed} documents not stored");
+        }
+    }
+    Ok(if summary.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_verify(args: DocumentsArgs) -> anyhow::Result<ExitCode> {
+    let (source, plan, client) = args.parts()?;
+    let index = Index::of(source.open()?);
+    let bar = load::progress_bar(index.len(), "reading", args.json);
+    let verdict = verify::verify(client, source.open()?, &index, &plan, &bar).await?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string(&verdict)?);
+    } else {
+        let Verdict { documents, same, missing, different, rewritten, failed, bad_lines } = verdict;
+        println!("{same} of {documents} documents are there, byte for byte");
+        println!(
+            "{missing} missing, {different} different, {failed} unreadable; {rewritten} were \
+             written more or less often than the source has them; {bad_lines} bad lines skipped"
+        );
+    }
+    Ok(if verdict.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl TargetArgs {
+    fn ask(self) -> anyhow::Result<Ask> {
+        Ok(Ask {
+            client: Client::new(&self.endpoints.endpoints)?,
+            namespace: Namespace::new(self.namespace).map_err(anyhow::Error::msg)?,
+            id: ActorId::new(self.id).map_err(anyhow::Error::msg)?,
+            timeout: self.timeout.0,
+            json: self.json,
+        })
+    }
+
+    fn change(self, change: Change) -> anyhow::Result<ExitCode> {
+        let ask = self.ask()?;
+        block_on(ask.change(change))
+    }
+}
+
+impl DocumentsArgs {
+    fn parts(&self) -> anyhow::Result<(Source, load::Plan, Arc<Client>)> {
+        let source = match (&self.file, self.generate) {
+            (Some(path), _) => {
+                Source::File { path: path.clone(), id_field: self.id_field.clone() }
+            }
+            (None, count) => Source::Generated { count: count.unwrap_or(0), seed: self.seed },
+        };
+        let namespace = Namespace::new(self.namespace.clone()).map_err(anyhow::Error::msg)?;
+        let plan =
+            load::Plan { namespace, concurrency: self.concurrency, patience: self.timeout.0 };
+        Ok((source, plan, Arc::new(Client::new(&self.endpoints.endpoints)?)))
+    }
 }
