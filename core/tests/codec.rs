@@ -1,0 +1,194 @@
+//! Bytes are law: what peers say to each other is frozen, and garbage is an error, never a panic.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use understudy_core::codec::{decode, encode};
+use understudy_core::message::{
+    Append, AppendReply, Applied, AskVote, Body, Exchange, ForwardFailed, LogEntry, LogPosition,
+    Payload, Vote, VoteReply,
+};
+use understudy_core::*;
+
+fn every_message() -> Vec<Message> {
+    let position = LogPosition { term: 3, index: 7 };
+    let vote = Vote { term: 3, node: NodeId(2), committed: true };
+    let token = Token { created: Sequence(5), version: Version(2) };
+    let record = Record { token, value: Json::new(*b"[1]") };
+    let id = ActorId::new("a:b").unwrap();
+    let value = Json::new(*b"{}");
+    let expected = Expected::Token(token);
+    let commands: Vec<Command> = [
+        Operation::Create { value: value.clone() },
+        Operation::Put { value: value.clone() },
+        Operation::Update { value: value.clone(), expected: Some(Expected::Version(Version(0))) },
+        Operation::CompareAndSwap { value, expected },
+        Operation::Delete { expected: None },
+    ]
+    .into_iter()
+    .map(|operation| Command { op: OpId::Named("n".to_owned()), id: id.clone(), operation })
+    .collect();
+    let outcomes = [
+        Outcome::Written { token, sequence: Sequence(9) },
+        Outcome::Deleted { record: record.clone(), sequence: Sequence(9) },
+        Outcome::Refused(Refusal::AlreadyExists { found: token }),
+        Outcome::Refused(Refusal::NotFound),
+        Outcome::Refused(Refusal::Conflict { expected, found: None }),
+        Outcome::Refused(Refusal::OpIdReused),
+        Outcome::Refused(Refusal::SessionExpired),
+    ];
+    let applied: Vec<_> =
+        outcomes.into_iter().map(|outcome| Applied { outcome, replayed: true }).collect();
+    let batch = Batch { time: Timestamp(1_700_000_000_000), commands: Arc::from(commands.clone()) };
+    let voters = vec![NodeId(1), NodeId(2)];
+    let entries = [
+        Payload::Blank,
+        Payload::Batch(batch),
+        Payload::Membership { configs: vec![voters.clone()], nodes: voters },
+    ]
+    .into_iter()
+    .map(|payload| LogEntry { position, payload })
+    .collect();
+    let ask = AskVote { vote, last: Some(position), transfer: false };
+    let granted = VoteReply { vote, granted: true, last: None };
+    let bodies = vec![
+        Body::Append(Append { vote, previous: Some(position), entries, commit: None }),
+        Body::AppendReply(AppendReply::Success),
+        Body::AppendReply(AppendReply::Partial(None)),
+        Body::AppendReply(AppendReply::Conflict),
+        Body::AppendReply(AppendReply::HigherVote(vote)),
+        Body::AppendReply(AppendReply::Failed),
+        Body::AskVote(ask.clone()),
+        Body::VoteReply(granted.clone()),
+        Body::AskPreVote(ask),
+        Body::PreVoteReply(granted),
+        Body::ForwardWrite { commands },
+        Body::ForwardRead { ids: vec![id] },
+        Body::ForwardWriteReply(Ok(applied)),
+        Body::ForwardWriteReply(Err(ForwardFailed::NotLeader { hint: Some(NodeId(1)) })),
+        Body::ForwardWriteReply(Err(ForwardFailed::Busy)),
+        Body::ForwardReadReply(Err(ForwardFailed::Unknown)),
+        Body::ForwardReadReply(Ok((vec![Some(record), None], 8))),
+    ];
+    let message = |body| Message {
+        from: NodeId(1),
+        incarnation: Incarnation(0x0123_4567_89ab_cdef),
+        to: NodeId(2),
+        group: GroupId(1),
+        exchange: Exchange { boot: Boot(77), number: 300 },
+        body,
+    };
+    bodies.into_iter().map(message).collect()
+}
+
+/// Codec format 1, frozen. If this fails, the format has changed: give it a new format byte.
+#[test]
+fn format_1_messages_are_frozen() {
+    let bytes = encode(&every_message());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v1/messages.bin");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    assert!(bytes == std::fs::read(&path).unwrap(), "the bytes of messages have changed");
+    assert_eq!(decode::<Vec<Message>>(&bytes).unwrap(), every_message());
+}
+
+#[test]
+fn cut_or_altered_bytes_never_panic_and_cut_ones_never_decode() {
+    let mut rng = Seed(1).rng();
+    for message in every_message() {
+        let bytes = encode(&message);
+        for length in 0..bytes.len() {
+            assert!(decode::<Message>(&bytes[..length]).is_err(), "cut to {length}");
+        }
+        for _ in 0..2_000 {
+            let mut altered = bytes.clone();
+            let at = rng.below(altered.len() as u64) as usize;
+            altered[at] = rng.u32() as u8;
+            // Whether it still means something is the checksum's business, not the codec's.
+            decode::<Message>(&altered).ok();
+        }
+    }
+    for _ in 0..20_000 {
+        let mut garbage = vec![0; rng.below(200) as usize];
+        rng.fill(&mut garbage);
+        if let Some(first) = garbage.first_mut() {
+            *first = 1;
+        }
+        decode::<Vec<Message>>(&garbage).ok();
+    }
+}
+
+/// A length field is not believed: nothing is allocated on its word alone.
+#[test]
+fn an_absurd_length_is_refused() {
+    // Format 1, then a bincode length of 2^63 bytes for the value of a record.
+    let mut bytes = vec![1, 0, 0, 253];
+    bytes.extend((1_u64 << 63).to_le_bytes());
+    assert!(decode::<Record>(&bytes).is_err());
+    let mut bytes = vec![1, 253];
+    bytes.extend((1_u64 << 40).to_le_bytes());
+    assert!(decode::<Vec<Message>>(&bytes).is_err());
+}
+
+/// Any byte of a real log altered: it starts with less, or refuses, but does not panic.
+#[test]
+fn a_log_altered_anywhere_is_recovered_or_refused() {
+    let identity = Identity {
+        cluster: ClusterId("c".to_owned()),
+        node: NodeId(1),
+        incarnation: Incarnation(3),
+    };
+    let config = ClusterConfig {
+        cluster: ClusterId("c".to_owned()),
+        nodes: vec![NodeId(1)],
+        namespaces: vec![Namespace::new("n").unwrap()],
+        timing: Timing::production(),
+    };
+    let wal = real_log(&config, &identity);
+    assert!(wal.len() > 1_000);
+    let (mut started, mut refused) = (0, 0);
+    for at in 0..wal.len() {
+        let mut image = DiskImage { wal: wal.clone() };
+        image.wal[at] ^= 0x41;
+        match Replica::recover(&config, &identity, Seed(1), image) {
+            Ok(replica) => {
+                assert!(replica.wal_len() <= at as u64, "what was altered is not replayed");
+                started += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.to_string().lines().count(), 1);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > started, "{refused} refused, {started} cut as a tail");
+}
+
+fn real_log(config: &ClusterConfig, identity: &Identity) -> Vec<u8> {
+    let mut wal = Replica::format_wal(identity);
+    let image = DiskImage { wal: wal.clone() };
+    let mut replica = Replica::recover(config, identity, Seed(1), image).unwrap();
+    let mut turn = vec![Input::Wake];
+    let mut now = Now::default();
+    for round in 0..200_u64 {
+        let mut effects = Vec::new();
+        now.mono = Instant(round * 10_000_000);
+        if round > 100 && round % 10 == 0 {
+            let namespace = config.namespaces[0].clone();
+            let operation = Operation::Put { value: Json::new(*b"1") };
+            let id = ActorId::new("a").unwrap();
+            let body = Request::Write { namespace, id, op: None, operation };
+            let timeout = std::time::Duration::from_secs(1);
+            turn.push(Input::Request { request: RequestId(round), timeout, body });
+        }
+        replica.step(now, std::mem::take(&mut turn), &mut effects);
+        for effect in effects {
+            if let Effect::WalWrite { io, bytes, .. } = effect {
+                wal.extend(bytes);
+                turn.push(Input::Io { io, result: Ok(()) });
+            }
+        }
+    }
+    wal
+}
