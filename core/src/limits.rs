@@ -16,6 +16,8 @@ pub const OP_NAME_BYTES_MAX: usize = 255;
 pub const REQUESTS_MAX: usize = 4096;
 /// Bytes of client commands a replica holds at once; one more is `Busy`.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Requests that peers have forwarded and a leader holds at once; one more is `Busy`.
+pub const FORWARDED_MAX: usize = 4 * REQUESTS_MAX;
 /// Commands in one Raft entry.
 pub const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of commands in one Raft entry (soft: the command that crosses it still goes in).

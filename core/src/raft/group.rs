@@ -21,7 +21,7 @@ use crate::effect::{Answer, Effect};
 use crate::event::{Event, Role};
 use crate::input::RequestId;
 use crate::limits;
-use crate::message::{AppendReply, Body, Exchange, LogPosition, Message};
+use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message};
 use crate::status::GroupStatus;
 use crate::store::Store;
 use crate::types::{ActorId, GroupId, Instant, Namespace, NodeId, Record, Timestamp};
@@ -136,13 +136,14 @@ impl Group {
 
     /// A client's write.
     pub fn write(&self, request: RequestId, command: Command) {
-        let item = write::Item { origin: Origin::Client(request), commands: vec![command] };
+        let item =
+            write::Item { origin: Origin::Client(request), commands: vec![command], _room: None };
         lock(&self.turn).writes.push(item);
     }
 
     /// A client's linearizable read.
     pub fn read(&self, request: RequestId, id: ActorId) {
-        let item = read::Item { origin: Origin::Client(request), ids: vec![id] };
+        let item = read::Item { origin: Origin::Client(request), ids: vec![id], _room: None };
         lock(&self.turn).reads.push(item);
     }
 
@@ -174,10 +175,14 @@ impl Group {
                     answer(Body::PreVoteReply(convert::vote_reply(&response)));
                 }
             }),
-            Body::ForwardWrite { commands } => {
-                lock(&self.turn).writes.push(write::Item { origin, commands });
-            }
-            Body::ForwardRead { ids } => lock(&self.turn).reads.push(read::Item { origin, ids }),
+            Body::ForwardWrite { commands } => match self.shared.forwarded(commands.len()) {
+                None => answer(Body::ForwardWriteReply(Err(ForwardFailed::Busy))),
+                room => lock(&self.turn).writes.push(write::Item { origin, commands, _room: room }),
+            },
+            Body::ForwardRead { ids } => match self.shared.forwarded(ids.len()) {
+                None => answer(Body::ForwardReadReply(Err(ForwardFailed::Busy))),
+                room => lock(&self.turn).reads.push(read::Item { origin, ids, _room: room }),
+            },
             Body::AppendReply(_)
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)

@@ -2,7 +2,8 @@
 //! questions that wait for an answer and the clients that wait for theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use openraft::async_runtime::OneshotSender as _;
 
@@ -12,6 +13,7 @@ use super::runtime::timeout_at;
 use crate::config::ClusterConfig;
 use crate::effect::{Effect, Failure, Response};
 use crate::input::RequestId;
+use crate::limits;
 use crate::message::{Body, Exchange, Message};
 use crate::types::{Boot, GroupId, Identity, Instant, NodeId};
 use crate::wal::writer::Writer;
@@ -25,6 +27,8 @@ pub struct Shared {
     effects: Mutex<Vec<Effect>>,
     exchanges: Mutex<Exchanges>,
     requests: Mutex<Requests>,
+    /// Requests that peers have forwarded here and that have no answer yet.
+    forwarded: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -57,6 +61,7 @@ impl Shared {
             effects: Mutex::default(),
             exchanges: Mutex::default(),
             requests: Mutex::default(),
+            forwarded: AtomicUsize::new(0),
         }
     }
 
@@ -118,6 +123,15 @@ impl Shared {
             }
         };
         asked.is_some_and(|(_, sender)| sender.send(body).is_ok())
+    }
+
+    /// Room for `count` forwarded requests, or `None` when there is none. Freed when dropped.
+    pub fn forwarded(self: &Arc<Shared>, count: usize) -> Option<Forwarded> {
+        let live = self.forwarded.load(Ordering::Relaxed);
+        (live + count <= limits::FORWARDED_MAX).then(|| {
+            self.forwarded.store(live + count, Ordering::Relaxed);
+            Forwarded { shared: self.clone(), count }
+        })
     }
 
     // ---- waiting clients ----------------------------------------------------------------------
@@ -183,8 +197,22 @@ impl Shared {
         lock(&self.writer).check();
         let requests = lock(&self.requests);
         assert!(requests.live.len() == requests.by_deadline.len(), "requests_indexes_agree");
-        assert!(requests.live.len() <= crate::limits::REQUESTS_MAX, "requests_live_le_limit");
-        assert!(requests.bytes <= crate::limits::REQUEST_BYTES_MAX, "request_bytes_le_limit");
+        assert!(requests.live.len() <= limits::REQUESTS_MAX, "requests_live_le_limit");
+        assert!(requests.bytes <= limits::REQUEST_BYTES_MAX, "request_bytes_le_limit");
+        let forwarded = self.forwarded.load(Ordering::Relaxed);
+        assert!(forwarded <= limits::FORWARDED_MAX, "forwarded_live_le_limit");
+    }
+}
+
+/// Requests of a peer that are being worked on.
+pub struct Forwarded {
+    shared: Arc<Shared>,
+    count: usize,
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        self.shared.forwarded.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 

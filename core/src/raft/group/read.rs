@@ -12,13 +12,15 @@ use super::{Group, Origin, RETRY_PAUSE};
 use crate::effect::Answer;
 use crate::message::{Body, ForwardFailed};
 use crate::raft::runtime::{Runtime, timeout_at};
-use crate::raft::shared::mono;
+use crate::raft::shared::{Forwarded, mono};
 use crate::types::{ActorId, NodeId, Record};
 
 /// Actors that are read together.
 pub struct Item {
     pub origin: Origin,
     pub ids: Vec<ActorId>,
+    /// Held until the answer, for a peer's.
+    pub _room: Option<Forwarded>,
 }
 
 /// See the module.

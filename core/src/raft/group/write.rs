@@ -12,13 +12,15 @@ use crate::command::{Batch, Command, Outcome};
 use crate::effect::{Answer, Failure};
 use crate::message::{Applied, Body, ForwardFailed};
 use crate::raft::runtime::Runtime;
-use crate::raft::shared::Shared;
+use crate::raft::shared::{Forwarded, Shared};
 use crate::types::{NodeId, OpId};
 
 /// Commands that wait together.
 pub struct Item {
     pub origin: Origin,
     pub commands: Vec<Command>,
+    /// Held until the answer, for a peer's.
+    pub _room: Option<Forwarded>,
 }
 
 /// See the module.
