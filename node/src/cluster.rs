@@ -20,7 +20,7 @@ use crate::api::status::StatusPage;
 use crate::client::Client;
 use crate::commands::status_of;
 use crate::config::{ClusterSection, ConfigFile, NodeConfig, NodeSection, TimingSection};
-use crate::folder::Folder;
+use crate::folder::{self, Folder};
 use crate::limits;
 
 /// The nodes of one folder.
@@ -30,6 +30,8 @@ pub struct LocalCluster {
     pub dir: PathBuf,
     /// The nodes, by number.
     pub nodes: Vec<LocalNode>,
+    /// The `understudy` program; this one, unless a test says otherwise.
+    pub program: PathBuf,
     /// Children end when this process does.
     tied: bool,
 }
@@ -97,7 +99,8 @@ impl LocalCluster {
             dir: dir.join(format!("node{id}")),
             child: None,
         });
-        Ok(LocalCluster { nodes: nodes.collect(), dir, tied })
+        let program = std::env::current_exe().context("cannot find this program")?;
+        Ok(LocalCluster { nodes: nodes.collect(), dir, program, tied })
     }
 
     /// A cluster keeps the shape it was made with.
@@ -154,11 +157,10 @@ impl LocalCluster {
                 self.dir.display()
             );
         }
-        let program = std::env::current_exe().context("cannot find this program")?;
         let log_path = node.dir.join("log");
         let log = OpenOptions::new().create(true).append(true).open(&log_path);
         let log = log.with_context(|| format!("cannot write `{}`", log_path.display()))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(node.config());
         if self.tied {
             command.arg("--parent").arg(std::process::id().to_string());
@@ -379,13 +381,21 @@ fn ports(nodes: u64, first: Option<u16>) -> anyhow::Result<Vec<u16>> {
         ensure!(first < u16::MAX - 2 * nodes, "`--port` is too high for {nodes} nodes");
         return Ok((0..nodes).flat_map(|node| [first + node, first + nodes + node]).collect());
     }
-    // All are held at once, so that they differ, and given back when all are known.
-    let held: std::io::Result<Vec<TcpListener>> =
-        (0..2 * nodes).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    let held = held.context("there are no free ports")?;
-    let ports: std::io::Result<Vec<u16>> =
-        held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect();
-    ports.context("there are no free ports")
+    // Below the ports that the system lends to outgoing connections: a node that is down for a
+    // while must find its own again. All are held at once, so that they differ.
+    const LOW: u64 = 10_000;
+    const HIGH: u64 = 32_000;
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        let port = u16::try_from(LOW + folder::random()? % (HIGH - LOW)).unwrap_or(u16::MAX);
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+        if held.len() == 2 * usize::from(nodes) {
+            let ports: std::io::Result<Vec<u16>> =
+                held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect();
+            return ports.context("there are no free ports");
+        }
+    }
+    bail!("there are no free ports; name the first with `--port`")
 }
 
 /// How long a caller may wait for a restarted node to be level again.
