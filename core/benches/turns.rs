@@ -28,7 +28,8 @@ fn rate(together: u64) -> u64 {
     let start = Instant::now();
     let mut writes = 0;
     while start.elapsed() < Duration::from_secs(2) {
-        for answer in world.write_together(leader, (0..together).map(|n| put(&format!("a{n}"), "1")))
+        for answer in
+            world.write_together(leader, (0..together).map(|n| put(&format!("a{n}"), "1")))
         {
             answer.expect("a write without faults");
             writes += 1;

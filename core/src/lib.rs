@@ -12,10 +12,7 @@
     clippy::unwrap_used
 )]
 // Tests may: they are no part of a replica.
-#![cfg_attr(
-    test,
-    allow(clippy::disallowed_methods, clippy::as_conversions, clippy::unwrap_used)
-)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::as_conversions, clippy::unwrap_used))]
 
 mod apply;
 pub mod codec;
