@@ -20,6 +20,7 @@ use crate::config::{NodeConfig, Span};
 use crate::documents::Source;
 use crate::load::{self, Summary};
 use crate::pace::Pace;
+use crate::say::say;
 use crate::verify::{self, Index, Verdict};
 use crate::{demo, dev, serve};
 
@@ -269,7 +270,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let ask = target.ask()?;
             return block_on(ask.get(eventual));
         }
-        Command::Put { target, value } => return target.change(Change::Put(commands::value(&value)?)),
+        Command::Put { target, value } => {
+            return target.change(Change::Put(commands::value(&value)?));
+        }
         Command::Create { target, value } => {
             return target.change(Change::Create(commands::value(&value)?));
         }
@@ -313,16 +316,13 @@ fn run_dev(args: DevArgs) -> anyhow::Result<()> {
     if args.stop {
         return dev::stop(&args.data_dir);
     }
-    let shape =
-        Shape { nodes: args.nodes, namespaces: args.namespace, port: Some(args.port) };
+    let shape = Shape { nodes: args.nodes, namespaces: args.namespace, port: Some(args.port) };
     block_on(dev::dev(&dev::Plan { dir: args.data_dir, shape, respawn: args.respawn }))
 }
 
 fn run_demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    let DemoArgs { data, id_field, documents, nodes, kills, concurrency, port, json, exit, .. } = args;
-    let dir = args.data_dir.unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("understudy-demo-{}", std::process::id()))
-    });
+    let DemoArgs { data, id_field, documents, nodes, kills, concurrency, .. } = args;
+    let DemoArgs { data_dir: dir, port, json, exit, .. } = args;
     let shape = Shape { nodes: Some(nodes), namespaces: Vec::new(), port };
     let data = data.map(|path| Source::File { path, id_field });
     let plan = demo::Plan { data, documents, kills, concurrency, dir, shape, json, exit };
@@ -336,20 +336,24 @@ async fn run_load(args: DocumentsArgs) -> anyhow::Result<ExitCode> {
     let summary = load::load(client, source.open()?, &plan, pace, &bar).await?;
     bar.finish_and_clear();
     if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        say!("{}", serde_json::to_string(&summary)?);
     } else {
         let Summary { documents, created, replayed, retries, bad_lines, failed, .. } = summary;
-        println!(
+        say!(
             "{documents} documents in {:.1} s ({:.0}/s), {created} of them new",
-            summary.seconds, summary.rate
+            summary.seconds,
+            summary.rate
         );
-        println!(
+        say!(
             "{retries} tries were repeated, {replayed} of them answered from the record; longest \
              pause {} ms",
             summary.longest_pause_ms
         );
+        if let Some(line) = summary.stopped_at_line {
+            say!("the cluster does not answer; line {line} and the rest were not tried");
+        }
         if !summary.complete() {
-            println!("{bad_lines} bad lines, {failed} documents not stored");
+            say!("{bad_lines} bad lines, {failed} documents not stored");
         }
     }
     Ok(if summary.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -362,11 +366,11 @@ async fn run_verify(args: DocumentsArgs) -> anyhow::Result<ExitCode> {
     let verdict = verify::verify(client, source.open()?, &index, &plan, &bar).await?;
     bar.finish_and_clear();
     if args.json {
-        println!("{}", serde_json::to_string(&verdict)?);
+        say!("{}", serde_json::to_string(&verdict)?);
     } else {
         let Verdict { documents, same, missing, different, rewritten, failed, bad_lines } = verdict;
-        println!("{same} of {documents} documents are there, byte for byte");
-        println!(
+        say!("{same} of {documents} documents are there, byte for byte");
+        say!(
             "{missing} missing, {different} different, {failed} unreadable; {rewritten} were \
              written more or less often than the source has them; {bad_lines} bad lines skipped"
         );
@@ -394,9 +398,7 @@ impl TargetArgs {
 impl DocumentsArgs {
     fn parts(&self) -> anyhow::Result<(Source, load::Plan, Arc<Client>)> {
         let source = match (&self.file, self.generate) {
-            (Some(path), _) => {
-                Source::File { path: path.clone(), id_field: self.id_field.clone() }
-            }
+            (Some(path), _) => Source::File { path: path.clone(), id_field: self.id_field.clone() },
             (None, count) => Source::Generated { count: count.unwrap_or(0), seed: self.seed },
         };
         let namespace = Namespace::new(self.namespace.clone()).map_err(anyhow::Error::msg)?;

@@ -65,7 +65,8 @@ impl LocalCluster {
     /// One line that says what to do.
     pub fn create_or_open(dir: &Path, shape: &Shape, tied: bool) -> anyhow::Result<LocalCluster> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
-        let dir = fs::canonicalize(dir).with_context(|| format!("cannot use `{}`", dir.display()))?;
+        let dir =
+            fs::canonicalize(dir).with_context(|| format!("cannot use `{}`", dir.display()))?;
         if !config_path(&dir, 1).exists() {
             write_configs(&dir, shape)?;
         }
@@ -85,7 +86,8 @@ impl LocalCluster {
     /// # Errors
     /// When there is none.
     pub fn open(dir: &Path, tied: bool) -> anyhow::Result<LocalCluster> {
-        let dir = fs::canonicalize(dir).with_context(|| format!("cannot use `{}`", dir.display()))?;
+        let dir =
+            fs::canonicalize(dir).with_context(|| format!("cannot use `{}`", dir.display()))?;
         let first = config_path(&dir, 1);
         ensure!(
             first.exists(),

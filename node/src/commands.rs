@@ -15,6 +15,7 @@ use crate::api::request::EXPECTED_VERSION;
 use crate::api::status::{GroupPage, StatusPage};
 use crate::client::{self, Call, Client, Reply};
 use crate::limits;
+use crate::say::say;
 
 /// The exit code when a write may or may not have happened.
 pub const EXIT_UNKNOWN: u8 = 3;
@@ -57,8 +58,11 @@ pub fn value(argument: &str) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     match argument.strip_prefix('@') {
         Some(path) => {
-            let file = std::fs::File::open(path).with_context(|| format!("cannot read `{path}`"))?;
-            file.take(max).read_to_end(&mut bytes).with_context(|| format!("cannot read `{path}`"))?;
+            let file =
+                std::fs::File::open(path).with_context(|| format!("cannot read `{path}`"))?;
+            file.take(max)
+                .read_to_end(&mut bytes)
+                .with_context(|| format!("cannot read `{path}`"))?;
         }
         None if argument == "-" => {
             let read = std::io::stdin().take(max).read_to_end(&mut bytes);
@@ -84,7 +88,7 @@ impl Ask {
         if self.json {
             let value: Box<serde_json::value::RawValue> =
                 serde_json::from_slice(&reply.body).context("the answer is not JSON")?;
-            println!(
+            say!(
                 "{}",
                 serde_json::json!({
                     "namespace": self.namespace.as_str(),
@@ -129,7 +133,7 @@ impl Ask {
         }
         let (version, token) = (reply.number(&VERSION).unwrap_or(0), reply.token().unwrap_or("?"));
         if self.json {
-            println!(
+            say!(
                 "{}",
                 serde_json::json!({
                     "namespace": self.namespace.as_str(),
@@ -142,7 +146,7 @@ impl Ask {
                 })
             );
         } else {
-            println!("{verb} {} version {version} (token {token})", self.id);
+            say!("{verb} {} version {version} (token {token})", self.id);
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -160,7 +164,7 @@ fn expecting(call: Call, expected: &str) -> anyhow::Result<Call> {
 fn refused(reply: &Reply, json: bool) -> ExitCode {
     let refusal = reply.refusal();
     if json {
-        println!("{}", String::from_utf8_lossy(&reply.body).trim_end());
+        say!("{}", String::from_utf8_lossy(&reply.body).trim_end());
     } else {
         eprintln!("understudy: {} ({})", refusal.detail, refusal.code);
     }
@@ -194,9 +198,11 @@ pub async fn status(client: &Client, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         let all = pages.iter().map(|(endpoint, page)| match page {
             Ok(page) => serde_json::json!({ "endpoint": endpoint, "status": page }),
-            Err(error) => serde_json::json!({ "endpoint": endpoint, "error": format!("{error:#}") }),
+            Err(error) => {
+                serde_json::json!({ "endpoint": endpoint, "error": format!("{error:#}") })
+            }
         });
-        println!("{}", serde_json::Value::Array(all.collect()));
+        say!("{}", serde_json::Value::Array(all.collect()));
     } else {
         print!("{}", table(&pages));
     }

@@ -21,6 +21,7 @@ use crate::dev::{self, Stop};
 use crate::documents::{Document, Documents, Source};
 use crate::load::{self, Summary, progress_bar};
 use crate::pace::Pace;
+use crate::say::say;
 use crate::verify::{self, Index, Verdict};
 
 /// What to show.
@@ -34,8 +35,8 @@ pub struct Plan {
     pub kills: u32,
     /// Writes under way at once.
     pub concurrency: usize,
-    /// A new folder.
-    pub dir: PathBuf,
+    /// A new folder; one for temporary files if it is not given.
+    pub dir: Option<PathBuf>,
     /// What the cluster looks like.
     pub shape: Shape,
     /// Print one JSON object at the end and nothing else.
@@ -86,38 +87,44 @@ pub async fn demo(plan: &Plan) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::new()?;
     let attended = stdout().is_terminal() && !plan.json;
     let tied = plan.exit || attended;
-    if std::fs::read_dir(&plan.dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("`{}` is not empty; the demo wants a new folder", plan.dir.display());
+    let dir = plan.dir.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("understudy-demo-{}", std::process::id()))
+    });
+    if std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("`{}` is not empty; the demo wants a new folder", dir.display());
     }
     let started = Instant::now();
-    let mut cluster = LocalCluster::create_or_open(&plan.dir, &plan.shape, tied)?;
+    let mut cluster = LocalCluster::create_or_open(&dir, &plan.shape, tied)?;
     cluster.start()?;
     let client = Arc::new(Client::new(&cluster.endpoints())?);
     let story = async {
         let pages = cluster.wait_for_leader(&client).await?;
-        say(plan, "nodes", &format!("{} in {}", cluster.nodes.len(), cluster.dir.display()));
+        tell(plan, "nodes", &format!("{} in {}", cluster.nodes.len(), cluster.dir.display()));
         let elected = started.elapsed().as_millis();
         let leader = leader(&pages).context("no leader")?;
-        say(plan, "leader", &format!("node {leader}, elected {elected} ms after the start"));
+        tell(plan, "leader", &format!("node {leader}, elected {elected} ms after the start"));
         act(plan, &mut cluster, &client).await
     };
     let report = tokio::select! {
         report = story => report?,
         () = stop.wait() => bail!("interrupted; the cluster is stopped"),
     };
-    let good = report.verify.complete() && report.verify.rewritten == 0 && report.load.failed == 0;
+    let good = report.verify.complete()
+        && report.verify.rewritten == 0
+        && report.load.failed == 0
+        && report.state_hashes_equal;
     if plan.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
-        println!();
+        say!();
         let verdict = match good {
             true => "nothing acknowledged was lost, and every document is there exactly once",
             false => "SOMETHING IS WRONG: see the lines above",
         };
-        println!("  {verdict}");
+        say!("  {verdict}");
     }
-    finish(plan, cluster, attended, &mut stop).await?;
-    Ok(if good && report.state_hashes_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    finish(plan, cluster, good, attended, &mut stop).await?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn act(
@@ -134,18 +141,14 @@ async fn act(
     let script = Script::new(plan)?;
     let pace = Arc::new(Pace::new());
     let hidden = plan.json;
-    say(
-        plan,
-        "writing",
-        &format!("{} documents, {} at a time", script.total(), plan.concurrency),
-    );
+    tell(plan, "writing", &format!("{} documents, {} at a time", script.total(), plan.concurrency));
     let bar = progress_bar(script.total(), "  writing", hidden);
     let loading = load::load(client.clone(), script.documents(true)?, &writes, pace.clone(), &bar);
     let killing = kill_leaders(plan, cluster, client, &script, &pace, &bar);
     let (summary, kills) = tokio::join!(loading, killing);
     bar.finish_and_clear();
     let (load, kills) = (summary?, kills?);
-    say(
+    tell(
         plan,
         "written",
         &format!(
@@ -161,7 +164,7 @@ async fn act(
         verify::verify(client.clone(), script.again(written)?, &index, &writes, &bar).await?;
     bar.finish_and_clear();
     let Verdict { documents, missing, different, rewritten, failed, .. } = verify;
-    say(
+    tell(
         plan,
         "verified",
         &format!(
@@ -171,12 +174,12 @@ async fn act(
     );
     let state_hashes_equal = replicas_equal(cluster, client).await?;
     let same = if state_hashes_equal { "equal" } else { "DIFFERENT" };
-    say(plan, "replicas", &format!("{same} on all nodes, by hash of the whole state"));
+    tell(plan, "replicas", &format!("{same} on all nodes, by hash of the whole state"));
     let pauses = Pauses::of(&kills);
     if kills.len() > 1 {
         let Pauses { median_ms, p90_ms, max_ms } = pauses;
         let line = format!("median {median_ms} ms, p90 {p90_ms} ms, longest {max_ms} ms");
-        say(plan, "pauses", &line);
+        tell(plan, "pauses", &line);
     }
     Ok(Report { load, kills, pauses, verify, state_hashes_equal, endpoints: cluster.endpoints() })
 }
@@ -218,7 +221,8 @@ impl Script {
         let (done, written) = (self.done.clone(), self.written.clone());
         let mut number = 0_u64;
         Ok(Box::new(std::iter::from_fn(move || {
-            if number >= total && !(open_end && !done.load(Ordering::Relaxed)) {
+            let more = open_end && !done.load(Ordering::Relaxed);
+            if number >= total && !more {
                 return None;
             }
             number += 1;
@@ -286,7 +290,7 @@ async fn kill_leader(
     let acknowledged_before = pace.counts().acknowledged;
     let moment = Instant::now();
     cluster.kill(place)?;
-    let show = |what: &str, text: String| bar.suspend(|| say(plan, what, &text));
+    let show = |what: &str, text: String| bar.suspend(|| tell(plan, what, &text));
     show(
         "kill -9",
         format!("node {leader}, the leader, after {acknowledged_before} acknowledged writes"),
@@ -361,34 +365,38 @@ impl Pauses {
 async fn finish(
     plan: &Plan,
     mut cluster: LocalCluster,
+    good: bool,
     attended: bool,
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
     if plan.exit {
         cluster.stop();
+        if plan.dir.is_none() && good {
+            let _ = std::fs::remove_dir_all(&cluster.dir);
+        }
         return Ok(());
     }
     if plan.json {
         cluster.leave_running();
         return Ok(());
     }
-    println!("\nThe cluster is running:");
+    say!("\nThe cluster is running:");
     dev::introduce(&cluster)?;
     let dir = cluster.dir.display().to_string();
     if attended {
-        println!("\nCtrl-C stops it; `understudy dev --data-dir {dir}` starts it again");
+        say!("\nCtrl-C stops it; `understudy dev --data-dir {dir}` starts it again");
         dev::watch(&mut cluster, false, stop).await?;
-        println!("stopping");
+        say!("stopping");
         cluster.stop();
     } else {
-        println!("\nstop it with: understudy dev --data-dir {dir} --stop");
+        say!("\nstop it with: understudy dev --data-dir {dir} --stop");
         cluster.leave_running();
     }
     Ok(())
 }
 
-fn say(plan: &Plan, what: &str, text: &str) {
+fn tell(plan: &Plan, what: &str, text: &str) {
     if !plan.json {
-        println!("  {what:<9} {text}");
+        say!("  {what:<9} {text}");
     }
 }

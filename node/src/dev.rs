@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::Client;
 use crate::cluster::{LocalCluster, Shape};
+use crate::say::say;
 
 /// How to run it.
 #[derive(Clone, Debug)]
@@ -37,9 +38,9 @@ pub async fn dev(plan: &Plan) -> anyhow::Result<()> {
         () = stop.wait() => return Ok(()),
     }
     introduce(&cluster)?;
-    println!("\nCtrl-C stops it; the data stays in {}", cluster.dir.display());
+    say!("\nCtrl-C stops it; the data stays in {}", cluster.dir.display());
     watch(&mut cluster, plan.respawn, &mut stop).await?;
-    println!("stopping");
+    say!("stopping");
     cluster.stop();
     Ok(())
 }
@@ -52,7 +53,7 @@ pub fn stop(dir: &std::path::Path) -> anyhow::Result<()> {
     let mut cluster = LocalCluster::open(dir, false)?;
     let running = cluster.nodes.iter().filter(|node| node.running().is_some()).count();
     cluster.stop();
-    println!("stopped {running} nodes; their data stays in {}", cluster.dir.display());
+    say!("stopped {running} nodes; their data stays in {}", cluster.dir.display());
     Ok(())
 }
 
@@ -64,18 +65,18 @@ pub fn introduce(cluster: &LocalCluster) -> anyhow::Result<()> {
     let namespaces = cluster.namespaces()?;
     for node in &cluster.nodes {
         let pid = node.running().map_or("-".to_owned(), |pid| pid.to_string());
-        println!("  node {}   http://{}   process {pid}", node.id, node.api);
+        say!("  node {}   http://{}   process {pid}", node.id, node.api);
     }
-    println!("  namespaces: {}", namespaces.join(", "));
+    say!("  namespaces: {}", namespaces.join(", "));
     let first = cluster.nodes.first().map_or("", |node| node.api.as_str());
     let namespace = namespaces.first().map_or("", |name| name.as_str());
-    println!("\ntry it:");
-    println!(
+    say!("\ntry it:");
+    say!(
         "  curl -i -X PUT -H 'content-type: application/json' -d '{{\"hello\": \"world\"}}' \
          http://{first}/v1/namespaces/{namespace}/actors/greeting"
     );
-    println!("  curl -i http://{first}/v1/namespaces/{namespace}/actors/greeting");
-    println!("  understudy status --endpoints {}", cluster.endpoints().join(","));
+    say!("  curl -i http://{first}/v1/namespaces/{namespace}/actors/greeting");
+    say!("  understudy status --endpoints {}", cluster.endpoints().join(","));
     Ok(())
 }
 
@@ -97,15 +98,17 @@ pub async fn watch(
         }
         for (place, how) in cluster.ended() {
             let node = &cluster.nodes[place];
-            println!("node {} has ended ({how}): {}", node.id, node.last_words());
+            say!("node {} has ended ({how}): {}", node.id, node.last_words());
             if respawn {
                 due.push((Instant::now() + RESPAWN_AFTER, place));
             }
         }
+        let gone = cluster.nodes.iter().all(|node| node.running().is_none());
+        ensure!(!gone || !due.is_empty(), "all nodes have ended; start them with `understudy dev`");
         let now = Instant::now();
         for (_, place) in due.extract_if(.., |(at, _)| *at <= now) {
             cluster.start_node(place)?;
-            println!("node {} is started again", cluster.nodes[place].id);
+            say!("node {} is started again", cluster.nodes[place].id);
         }
     }
 }

@@ -60,8 +60,8 @@ impl Source {
     pub fn open(&self) -> anyhow::Result<Documents> {
         match self {
             Source::File { path, id_field } => {
-                let file =
-                    File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+                let file = File::open(path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))?;
                 let reader = BufReader::new(file);
                 Ok(Box::new(Lines { reader, line: 0, id_field: id_field.clone() }))
             }
@@ -79,8 +79,9 @@ impl Source {
     pub fn count(&self) -> anyhow::Result<u64> {
         match self {
             Source::Generated { count, .. } => Ok(*count),
-            Source::File { path, .. } => count_lines(path)
-                .with_context(|| format!("cannot read `{}`", path.display())),
+            Source::File { path, .. } => {
+                count_lines(path).with_context(|| format!("cannot read `{}`", path.display()))
+            }
         }
     }
 }
@@ -216,7 +217,8 @@ const FIRST_NAMES: &[&str] =
     &["Ana", "Björn", "Chiara", "Dmitri", "Edwin", "Fatima", "Gaël", "Hana", "Ines", "Jun"];
 const LAST_NAMES: &[&str] =
     &["Okafor", "Müller", "Nguyễn", "Rossi", "Tanaka", "Silva", "Łukasik", "Haddad", "Berg"];
-const CITIES: &[&str] = &["Lisboa", "Kraków", "大阪", "Accra", "Zürich", "Québec", "Tromsø", "Lima"];
+const CITIES: &[&str] =
+    &["Lisboa", "Kraków", "大阪", "Accra", "Zürich", "Québec", "Tromsø", "Lima"];
 const TITLES: &[&str] = &[
     "Notebook, squared paper",
     "Tin robot",

@@ -5,8 +5,8 @@
 //! sync and its messages to a peer share one frame.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,12 @@ pub const EXIT_FATAL: i32 = 70;
 /// What the API may ask of the core thread.
 #[derive(Debug)]
 enum Ask {
-    Request { request: Request, timeout: Duration, arrived: Instant, reply: oneshot::Sender<Response> },
+    Request {
+        request: Request,
+        timeout: Duration,
+        arrived: Instant,
+        reply: oneshot::Sender<Response>,
+    },
     Status(oneshot::Sender<Status>),
     Stop,
 }
@@ -207,9 +212,9 @@ impl Driver {
     /// `None`: the WAL thread is gone. It reports why before it goes, so there is nothing to add.
     fn take_completion(&mut self, completion: Option<Completion>) {
         match completion {
-            Some((ids, result)) => self
-                .turn
-                .extend(ids.into_iter().map(|io| Input::Io { io, result: result.clone() })),
+            Some((ids, result)) => {
+                self.turn.extend(ids.into_iter().map(|io| Input::Io { io, result: result.clone() }))
+            }
             None => fatal("the log thread has ended; start the node again"),
         }
     }
@@ -288,6 +293,5 @@ fn log(event: &Event) {
 /// before anything was promised.
 fn fatal(reason: &str) -> ! {
     error!("the node stops: {reason}");
-    eprintln!("understudy: the node stops: {reason}");
     std::process::exit(EXIT_FATAL)
 }

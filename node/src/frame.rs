@@ -148,7 +148,9 @@ impl fmt::Display for FrameError {
                 f,
                 "it speaks peer protocol {version}, this node {VERSION}; run the same version"
             ),
-            FrameError::TooLong(length) => write!(f, "it announces {length} bytes, above the limit"),
+            FrameError::TooLong(length) => {
+                write!(f, "it announces {length} bytes, above the limit")
+            }
         }
     }
 }

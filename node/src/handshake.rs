@@ -152,9 +152,8 @@ impl Own {
                 own.node
             ));
         }
-        (other.fingerprint != self.config.fingerprint()).then(|| {
-            format!("nodes {} and {node} encode configurations differently", own.node)
-        })
+        (other.fingerprint != self.config.fingerprint())
+            .then(|| format!("nodes {} and {node} encode configurations differently", own.node))
     }
 }
 
@@ -177,9 +176,7 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
         };
         return named("cluster.namespaces", &names(own), &names(other));
     }
-    (*timing != other.timing)
-        .then(|| named("cluster.timing", timing, &other.timing))
-        .flatten()
+    (*timing != other.timing).then(|| named("cluster.timing", timing, &other.timing)).flatten()
 }
 
 async fn in_time<T>(
@@ -198,9 +195,7 @@ async fn send(
     stream.write_all(&frame).await.map_err(|error| HandshakeError::Frame(FrameError::Io(error)))
 }
 
-async fn receive(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> Result<(Kind, Vec<u8>), HandshakeError> {
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<(Kind, Vec<u8>), HandshakeError> {
     let read = async {
         let header = frame::read_header(stream, limits::HANDSHAKE_BYTES_MAX).await?;
         Ok((header.kind, frame::read_payload(stream, header).await?))

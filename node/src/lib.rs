@@ -31,6 +31,7 @@ pub mod limits;
 pub mod load;
 pub mod pace;
 pub mod peers;
+mod say;
 pub mod serve;
 pub mod verify;
 pub mod wal;

@@ -5,6 +5,7 @@
 //! so the last one wins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -47,6 +48,8 @@ pub struct Summary {
     pub bad_lines: u64,
     /// Documents that the cluster refused or did not acknowledge in time.
     pub failed: u64,
+    /// The cluster did not answer in time, and the lines from here on were not tried.
+    pub stopped_at_line: Option<u64>,
     /// The longest time between two acknowledgements.
     pub longest_pause_ms: u64,
     /// From the first to the last.
@@ -58,7 +61,7 @@ pub struct Summary {
 impl Summary {
     /// Everything there was is stored.
     pub fn complete(&self) -> bool {
-        self.bad_lines == 0 && self.failed == 0
+        self.bad_lines == 0 && self.failed == 0 && self.stopped_at_line.is_none()
     }
 }
 
@@ -81,16 +84,22 @@ pub async fn load(
     let (failures, mut failed) = mpsc::channel(limits::CONCURRENCY_MAX);
     let mut workers = JoinSet::new();
     let mut queues = Vec::new();
+    let gone = Arc::new(AtomicBool::new(false));
     for place in 0..plan.concurrency {
         let (queue, waiting) = mpsc::channel(4);
         queues.push(queue);
         let (client, pace, bar) = (client.clone(), pace.clone(), bar.clone());
-        let worker = Worker { client, pace, bar, plan: plan.clone(), place };
+        let gone = gone.clone();
+        let worker = Worker { client, pace, bar, gone, plan: plan.clone(), place };
         workers.spawn(worker.run(waiting, failures.clone()));
     }
     drop(failures);
     for document in documents {
         match document {
+            Ok(document) if gone.load(Ordering::Relaxed) => {
+                summary.stopped_at_line = Some(document.line);
+                break;
+            }
             Ok(document) => {
                 let hash = Seed(0).child(&document.id).0;
                 let place = usize::try_from(hash % queues.len() as u64).unwrap_or(0);
@@ -129,6 +138,8 @@ struct Worker {
     client: Arc<Client>,
     pace: Arc<Pace>,
     bar: ProgressBar,
+    /// One document was tried in vain for as long as patience lasts: no use to try the others.
+    gone: Arc<AtomicBool>,
     plan: Plan,
     place: usize,
 }
@@ -162,7 +173,8 @@ impl Worker {
         let path = location(&self.plan.namespace, &id);
         let call = Call::write(Method::PUT, path, document.text, &client::new_key()?);
         let deadline = Instant::now() + self.plan.patience;
-        let reply = self.client.call(&call, deadline, Some(self.place)).await?;
+        let reply = self.client.call(&call, deadline, Some(self.place)).await;
+        let reply = reply.inspect_err(|_| self.gone.store(true, Ordering::Relaxed))?;
         if reply.retries > 0 {
             // Stay where the answer came from.
             self.place = self.place.wrapping_add(reply.retries as usize);

@@ -175,7 +175,7 @@ fn configure(stream: &TcpStream) -> std::io::Result<()> {
 /// connection's share of memory ([`limits::PEER_INBOX_BYTES_MAX`]) and the number of peers.
 pub async fn listen(listener: TcpListener, own: Arc<Own>, inbox: Sender<Batch>) {
     let strangers = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
-    let hall = Arc::new(Hall { own, inbox, seated: Mutex::new(BTreeMap::new()) });
+    let hall = Arc::new(Hall { own, inbox, seated: Mutex::default(), said: Mutex::default() });
     loop {
         let Ok(place) = strangers.clone().acquire_owned().await else { return };
         match listener.accept().await {
@@ -200,6 +200,8 @@ struct Hall {
     own: Arc<Own>,
     inbox: Sender<Batch>,
     seated: Mutex<BTreeMap<NodeId, AbortHandle>>,
+    /// The last complaint.
+    said: Mutex<String>,
 }
 
 impl Hall {
@@ -216,7 +218,7 @@ impl Hall {
         let hello = match self.own.accept(&mut stream).await {
             Ok(hello) => hello,
             Err(error) => {
-                warn!("refused a connection from {address}: {error}");
+                self.complain(address, &error.to_string());
                 return;
             }
         };
@@ -233,6 +235,17 @@ impl Hall {
         if let Some(before) = before {
             before.abort();
         }
+    }
+
+    /// A node that is refused dials again every second; once is enough for the log.
+    fn complain(&self, address: &str, why: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said == why {
+            debug!("refused a connection from {address}: {why}");
+            return;
+        }
+        warn!("refused a connection from {address}: {why}");
+        why.clone_into(&mut said);
     }
 
     async fn read(&self, mut stream: TcpStream, hello: &Hello) {
@@ -274,8 +287,8 @@ impl Hall {
         let payload = timeout(limits::PEER_FRAME_TIMEOUT, frame::read_payload(stream, header))
             .await
             .map_err(|_| FrameError::Garbage("a frame began and did not end"))??;
-        let messages = codec::decode(&payload)
-            .map_err(|_| FrameError::Garbage("its messages are damaged"))?;
+        let messages =
+            codec::decode(&payload).map_err(|_| FrameError::Garbage("its messages are damaged"))?;
         Ok(Batch { messages, _charge: charge })
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use crossbeam_channel::unbounded;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,6 +20,7 @@ use crate::config::{Member, NodeConfig};
 use crate::driver::{self, Parts};
 use crate::folder::{self, Folder};
 use crate::handshake::Own;
+use crate::say::say;
 use crate::{peers, wal};
 
 /// Makes the data folder of a new member.
@@ -27,14 +30,14 @@ use crate::{peers, wal};
 pub fn init(config: &Path) -> anyhow::Result<()> {
     let config = NodeConfig::read(config)?;
     let identity = Folder::init(&config)?;
-    println!(
+    say!(
         "node {} of cluster `{}` has its folder `{}` (incarnation {:016x})",
         identity.node,
         identity.cluster,
         config.data_dir.display(),
         identity.incarnation.0
     );
-    println!("start it with: understudy serve --config {}", config.path.display());
+    say!("start it with: understudy serve --config {}", config.path.display());
     Ok(())
 }
 
@@ -58,7 +61,10 @@ pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let folder = Folder::open(&config)?;
     let clock = Clock::start();
     let seed = Seed(folder::random()?);
-    info!("node {} of cluster `{}` starts, seed {:#018x}", config.node, config.cluster.cluster, seed.0);
+    info!(
+        "node {} of cluster `{}` starts, seed {:#018x}",
+        config.node, config.cluster.cluster, seed.0
+    );
     let image = folder.read_wal()?;
     let replica = Replica::recover(&config.cluster, &folder.identity, seed, image)
         .map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
@@ -82,6 +88,7 @@ async fn run(
     clock: Clock,
     seed: Seed,
 ) -> anyhow::Result<()> {
+    more_files();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
     let peer_listener = bind(&config.listen_peer, "listen_peer").await?;
@@ -124,6 +131,13 @@ async fn run(
     anyhow::ensure!(matches!(joined, Ok(Ok(()))), "the core thread did not end in order");
     drop(folder);
     Ok(())
+}
+
+/// Every client is a file to the system; its careful default would refuse some of
+/// [`crate::limits::API_CONNECTIONS_MAX`].
+fn more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 async fn bind(address: &str, field: &str) -> anyhow::Result<TcpListener> {

@@ -98,7 +98,8 @@ pub async fn verify(
 ) -> anyhow::Result<Verdict> {
     let max = limits::CONCURRENCY_MAX;
     ensure!((1..=max).contains(&plan.concurrency), "`--concurrency` is 1 to {max}");
-    let mut verdict = Verdict { documents: index.len(), bad_lines: index.bad, ..Verdict::default() };
+    let mut verdict =
+        Verdict { documents: index.len(), bad_lines: index.bad, ..Verdict::default() };
     let mut complaints = Complaints::new(bar.clone());
     let mut reads = JoinSet::new();
     for (place, document) in documents.filter_map(Result::ok).enumerate() {

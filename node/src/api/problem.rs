@@ -80,10 +80,7 @@ impl Problem {
         let detail = format!("`{method}` is not possible here; use one of {allow}");
         let title = "The method is not allowed";
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        Problem {
-            allow: Some(allow),
-            ..Problem::new(status, "method_not_allowed", title, detail)
-        }
+        Problem { allow: Some(allow), ..Problem::new(status, "method_not_allowed", title, detail) }
     }
 
     /// A request whose rest did not come.
@@ -141,7 +138,9 @@ impl From<Failure> for Problem {
             Failure::Refused(Refusal::AlreadyExists { .. }) => {
                 (StatusCode::CONFLICT, "The actor exists")
             }
-            Failure::Refused(Refusal::NotFound) => (StatusCode::NOT_FOUND, "There is no such actor"),
+            Failure::Refused(Refusal::NotFound) => {
+                (StatusCode::NOT_FOUND, "There is no such actor")
+            }
             Failure::Refused(Refusal::Conflict { .. }) => {
                 (StatusCode::PRECONDITION_FAILED, "The actor is not as expected")
             }

@@ -79,7 +79,8 @@ pub fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let name = percent_decode(name, "the query")?;
         if !known.contains(&name.as_str()) {
-            let detail = format!("`{name}` is not a parameter here; known are {}", known.join(", "));
+            let detail =
+                format!("`{name}` is not a parameter here; known are {}", known.join(", "));
             return Err(Problem::bad("bad_parameter", detail));
         }
         if pairs.iter().any(|(given, _)| *given == name) {
@@ -99,10 +100,7 @@ pub fn parameter<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a st
 ///
 /// # Errors
 /// A problem when it is given twice or is not visible ASCII.
-pub fn header<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a str>, Problem> {
+pub fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut all = headers.get_all(name).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
@@ -136,11 +134,10 @@ pub fn precondition(
         }
         found.push(Precondition::Absent);
     }
-    for text in [header(headers, &EXPECTED_VERSION)?, parameter(pairs, "expected_version")] {
-        if let Some(text) = text {
-            let version = text.parse().map_err(|_| bad("the expected version is a whole number"))?;
-            found.push(Precondition::Equals(Expected::Version(Version(version))));
-        }
+    let versions = [header(headers, &EXPECTED_VERSION)?, parameter(pairs, "expected_version")];
+    for text in versions.into_iter().flatten() {
+        let version = text.parse().map_err(|_| bad("the expected version is a whole number"))?;
+        found.push(Precondition::Equals(Expected::Version(Version(version))));
     }
     match found[..] {
         [] => Ok(Precondition::Any),
@@ -233,7 +230,8 @@ fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(text) = header(headers, &CONTENT_TYPE)? {
         let essence = text.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
-            let detail = format!("`{essence}` is not stored; send `content-type: application/json`");
+            let detail =
+                format!("`{essence}` is not stored; send `content-type: application/json`");
             return Err(unsupported(detail));
         }
     }

@@ -49,7 +49,12 @@ fn every_bad_request_gets_a_problem_and_the_node_stays_up() {
         ("if-match", "\"abc\"", 400, "bad_precondition"),
         ("if-none-match", "\"1-1\"", 400, "bad_precondition"),
         ("idempotency-key", "two words", 400, "bad_idempotency_key"),
-        ("idempotency-key", "ffffffff-ffff-7fff-bfff-ffffffffffff", 422, "idempotency_key_from_future"),
+        (
+            "idempotency-key",
+            "ffffffff-ffff-7fff-bfff-ffffffffffff",
+            422,
+            "idempotency_key_from_future",
+        ),
         ("understudy-timeout-ms", "soon", 400, "bad_timeout"),
     ] {
         ask(api, "PUT", ACTOR, &[(name, value)], b"1").assert_problem(status, code);
@@ -91,7 +96,8 @@ fn half_a_request_is_told_so_and_pins_nothing() {
         })
         .collect();
     world.assert_up(0);
-    let cut = b"PUT /v1/namespaces/default/actors/a HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{";
+    let cut =
+        b"PUT /v1/namespaces/default/actors/a HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{";
     let mut stream = TcpStream::connect(api).unwrap();
     stream.write_all(cut).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -108,7 +114,8 @@ fn half_a_request_is_told_so_and_pins_nothing() {
 fn garbage_at_the_peer_port_closes_that_connection_only() {
     let world = World::start(3);
     let config = std::fs::read_to_string(world.cluster.nodes[0].config()).unwrap();
-    let peer = config.lines().find_map(|line| line.strip_prefix("peer = ")).unwrap().trim_matches('"');
+    let peer =
+        config.lines().find_map(|line| line.strip_prefix("peer = ")).unwrap().trim_matches('"');
 
     let mut endless = frame::frame(Kind::Hello, b"");
     endless[8..12].copy_from_slice(&u32::MAX.to_le_bytes());

@@ -14,8 +14,7 @@ fn run(command: &str, config: &Path) -> Output {
 fn assert_refused(output: &Output, words: &str) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{text}");
-    let lines: Vec<&str> =
-        text.lines().filter(|line| line.starts_with("understudy: ")).collect();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("understudy: ")).collect();
     assert_eq!(lines.len(), 1, "{text}");
     assert!(lines[0].contains(words), "{text}");
     assert!(!text.contains("panicked"), "{text}");
@@ -130,8 +129,16 @@ fn a_wrong_configuration_is_refused_by_name() {
         ("[\"default\"]", "[\"default\", \"default\"]", "listed twice"),
         ("[\"default\"]", "[]", "namespaces"),
         ("127.0.0.1:3", "nowhere", "not `host:port`"),
-        ("[[cluster.nodes]]\nid = 1", "[cluster.timing]\nheartbeat = \"1s\"\n[[cluster.nodes]]\nid = 1", "three heartbeats"),
-        ("[[cluster.nodes]]\nid = 1", "[cluster.timing]\nheartbeat = \"50\"\n[[cluster.nodes]]\nid = 1", "not a duration"),
+        (
+            "[[cluster.nodes]]\nid = 1",
+            "[cluster.timing]\nheartbeat = \"1s\"\n[[cluster.nodes]]\nid = 1",
+            "three heartbeats",
+        ),
+        (
+            "[[cluster.nodes]]\nid = 1",
+            "[cluster.timing]\nheartbeat = \"50\"\n[[cluster.nodes]]\nid = 1",
+            "not a duration",
+        ),
     ] {
         assert!(good.contains(from));
         fs::write(&config, good.replacen(from, to, 1)).unwrap();
@@ -144,8 +151,10 @@ fn the_printed_configuration_is_complete() {
     let folder = Folder::new();
     let config = write_config(&folder, "ours", 1);
     let print = |config: &Path| {
-        let output =
-            Command::new(UNDERSTUDY).args(["serve", "--print-config", "--config"]).arg(config).output();
+        let output = Command::new(UNDERSTUDY)
+            .args(["serve", "--print-config", "--config"])
+            .arg(config)
+            .output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     let printed = print(&config);

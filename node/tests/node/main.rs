@@ -5,4 +5,5 @@ mod bad_input;
 mod crash;
 mod identity;
 mod json_suite;
+mod process;
 mod world;

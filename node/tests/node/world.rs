@@ -156,13 +156,7 @@ impl Answer {
 
 /// One request on a connection of its own; a JSON body is announced as such.
 #[track_caller]
-pub fn ask(
-    api: &str,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Answer {
+pub fn ask(api: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {api}\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
