@@ -15,7 +15,8 @@ pub fn failure(report: &Report, options: Options) -> Option<String> {
     let source = source.map_or(String::new(), |(_, source)| format!("  ({source})"));
     let _ = writeln!(card, "FAIL {}  {}{source}", violation.class.name(), violation.property);
     let _ = writeln!(card, "  {}\n", violation.explanation);
-    let (seconds, millis) = (report.virtual_ns / 1_000_000_000, report.virtual_ns / 1_000_000 % 1000);
+    let (seconds, millis) =
+        (report.virtual_ns / 1_000_000_000, report.virtual_ns / 1_000_000 % 1000);
     let _ = writeln!(
         card,
         "  seed    {:#x}   commit {}   step {}   t=+{seconds}.{millis:03}s",

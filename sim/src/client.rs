@@ -94,9 +94,7 @@ impl Client {
             22..34 => Operation::Create { value },
             34..42 => Operation::Update { value, expected: None },
             42..50 => Operation::Update { value, expected },
-            50..60 => {
-                Operation::CompareAndSwap { value, expected: expected.unwrap_or(absent) }
-            }
+            50..60 => Operation::CompareAndSwap { value, expected: expected.unwrap_or(absent) },
             60..65 => Operation::CompareAndSwap { value, expected: absent },
             65..70 => Operation::Delete { expected: None },
             70..75 => Operation::Delete { expected },
@@ -178,7 +176,8 @@ impl Client {
         actor: u64,
         ask: &Ask,
     ) -> impl Future<Output = Heard> + use<> {
-        let timeout = Duration::from_millis(self.rng.between(20, 1_000));
+        let patience = if self.rng.ppm(700_000) { 200 } else { 1_000 };
+        let timeout = Duration::from_millis(self.rng.between(20, patience));
         let stage = Rc::clone(&self.stage);
         let name = stage.world().cluster.namespaces[namespace].clone();
         let body = ask.request(&name, &history::actor(actor));
@@ -193,7 +192,9 @@ impl Client {
             Heard::Response(response) => response,
         };
         let verdict = match (ask, response) {
-            (Ask::Write { op, .. }, Ok(Answer::Done { op: named, outcome, .. })) if *op == named => {
+            (Ask::Write { op, .. }, Ok(Answer::Done { op: named, outcome, .. }))
+                if *op == named =>
+            {
                 Ok((op, outcome))
             }
             (Ask::Read { .. }, Ok(Answer::Read { record, .. })) => {
@@ -203,7 +204,9 @@ impl Client {
                 Ok((op, Outcome::Refused(refusal)))
             }
             (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
-            (_, Err(Failure::Unavailable | Failure::OpIdFromFuture)) => return Lesson::NotNow(soon),
+            (_, Err(Failure::Unavailable | Failure::OpIdFromFuture)) => {
+                return Lesson::NotNow(soon);
+            }
             (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
             (ask, response) => Err(format!("{ask:?} was answered {response:?}")),
         };

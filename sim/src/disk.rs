@@ -57,7 +57,10 @@ impl Disk {
     /// `wal_write_at_end`: the core promises that a write begins where the last one ended.
     pub fn write(&mut self, now: u64, io: IoId, offset: u64, bytes: Vec<u8>) {
         let end = self.durable.len() + self.pending_bytes();
-        assert!(offset == end as u64, "wal_write_at_end: write at {offset}, the file ends at {end}");
+        assert!(
+            offset == end as u64,
+            "wal_write_at_end: write at {offset}, the file ends at {end}"
+        );
         self.pending.push_back(Write { io, bytes });
         self.start_sync(now);
     }

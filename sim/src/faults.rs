@@ -118,7 +118,8 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fired = Fault::ALL.into_iter().filter(|&fault| self.of(fault) > 0);
-        let words: Vec<_> = fired.map(|fault| format!("{} {}", fault.name(), self.of(fault))).collect();
+        let words: Vec<_> =
+            fired.map(|fault| format!("{} {}", fault.name(), self.of(fault))).collect();
         f.write_str(if words.is_empty() { "none" } else { "" })?;
         f.write_str(&words.join(", "))
     }

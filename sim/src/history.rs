@@ -67,12 +67,9 @@ impl Ask {
     pub fn request(&self, namespace: &Namespace, id: &ActorId) -> Request {
         let (namespace, id) = (namespace.clone(), id.clone());
         match self {
-            Ask::Write { op, operation } => Request::Write {
-                namespace,
-                id,
-                op: Some(op.clone()),
-                operation: operation.clone(),
-            },
+            Ask::Write { op, operation } => {
+                Request::Write { namespace, id, op: Some(op.clone()), operation: operation.clone() }
+            }
             Ask::Read { level } => Request::Read { namespace, id, level: *level },
         }
     }
@@ -95,9 +92,9 @@ impl Entry {
     /// The place in the shard's order, if the operation is known to have changed something.
     pub fn sequence(&self) -> Option<Sequence> {
         match &self.fate {
-            Fate::Outcome(Outcome::Written { sequence, .. } | Outcome::Deleted { sequence, .. }) => {
-                Some(*sequence)
-            }
+            Fate::Outcome(
+                Outcome::Written { sequence, .. } | Outcome::Deleted { sequence, .. },
+            ) => Some(*sequence),
             Fate::Outcome(Outcome::Refused(_))
             | Fate::Unknown
             | Fate::DidNotHappen

@@ -196,7 +196,10 @@ fn run_sweep(sweep: &Sweep, every_fault: bool, planted: &Planted) -> i32 {
     }
     let silent = summary.silent_faults();
     if every_fault && !silent.is_empty() {
-        println!("these faults never fired, so nothing was learned about them: {}", silent.join(", "));
+        println!(
+            "these faults never fired, so nothing was learned about them: {}",
+            silent.join(", ")
+        );
         return Class::Harness.exit_code();
     }
     0
@@ -206,7 +209,7 @@ fn show(failure: &sweep::Failure, planted: &Planted) -> String {
     let seed = format!("{:#x}", failure.seed);
     let replay = format!("replay: cargo run -p understudy-sim -- run --seed {seed}");
     let words = planted.words().join(" ");
-    let short = format!("FAIL {}\n  {replay} {words}", failure.words);
+    let short = format!("FAIL {}\n\n  {replay} {words}", failure.words);
     // A seed that hung or aborted would do it again.
     if failure.words.starts_with("hang") || failure.words.starts_with("abort") {
         return short;

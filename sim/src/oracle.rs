@@ -4,7 +4,7 @@ use understudy_core::{OpId, Outcome, Refusal};
 
 use crate::checks::one_outcome_per_op::OneOutcomePerOp;
 use crate::checks::replicas_equal::Dump;
-use crate::checks::{Violation, acked_present_once, refused_never_happens};
+use crate::checks::{Violation, acked_present_once, linearizable, refused_never_happens};
 use crate::history::{Entry, Fate};
 
 /// The history of one run.
@@ -55,18 +55,20 @@ impl Oracle {
         &self.entries
     }
 
-    /// Judges the whole history against the final state of each namespace.
+    /// Judges the whole history against the final state of each namespace. Returns how many actors'
+    /// histories were too entangled to order.
     ///
     /// # Errors
     /// The first contradiction.
-    pub fn judge(&self, state: &[(Dump, understudy_core::Sequence)]) -> Result<(), Violation> {
+    pub fn judge(&self, state: &[(Dump, understudy_core::Sequence)]) -> Result<u64, Violation> {
         for (namespace, (dump, end)) in state.iter().enumerate() {
             let here = |entry: &&Entry| entry.namespace == namespace;
             let entries: Vec<&Entry> = self.entries.iter().filter(here).collect();
             acked_present_once::check(&entries, dump, *end)?;
         }
         let dumps: Vec<Dump> = state.iter().map(|(dump, _)| dump.clone()).collect();
-        refused_never_happens::check(&self.entries, &dumps)
+        refused_never_happens::check(&self.entries, &dumps)?;
+        linearizable::check(&self.entries)
     }
 
     /// Changes that were acknowledged.

@@ -99,12 +99,12 @@ impl Plan {
         let strength = rng.between(1, 20);
         Plan {
             nodes,
-            clients: rng.between(2, 4),
+            clients: rng.between(2, 6),
             actors: rng.between(1, 4),
             namespaces: rng.between(1, 2),
-            operations: rng.between(20, 60),
-            think_max: rng.between(1, 60) * MILLI,
-            safety_ns: rng.between(2_000, 4_000) * MILLI,
+            operations: rng.between(20, 80),
+            think_max: rng.between(1, 30) * MILLI,
+            safety_ns: rng.between(2_000, 6_000) * MILLI,
             weather: Plan::weather(rng),
             disks: (0..nodes).map(|_| Plan::disk(rng)).collect(),
             clocks: (0..nodes).map(|_| Plan::clock(rng)).collect(),
@@ -181,8 +181,11 @@ impl fmt::Display for Plan {
             percent(self.request_loss_ppm),
             percent(self.reply_loss_ppm),
         )?;
-        let disks: Vec<_> =
-            self.disks.iter().map(|disk| format!("{}-{}", disk.min / MICRO, disk.max / MICRO)).collect();
+        let disks: Vec<_> = self
+            .disks
+            .iter()
+            .map(|disk| format!("{}-{}", disk.min / MICRO, disk.max / MICRO))
+            .collect();
         writeln!(f, "syncs in µs {}", disks.join(", "))?;
         let clocks: Vec<_> = self.clocks.iter().map(|(rate, _)| rate.to_string()).collect();
         writeln!(f, "clock ticks in a true million {}", clocks.join(", "))?;

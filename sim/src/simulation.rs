@@ -208,9 +208,11 @@ async fn liveness_phase(stage: &Stage, clients: &[JoinHandle<()>], prover: &Join
 }
 
 fn judge(stage: &Stage) {
-    let verdict = stage.world().final_state().and_then(|state| stage.oracle().judge(&state));
-    if let Err(violation) = verdict {
-        stage.world().fail(violation);
+    let state = stage.world().final_state();
+    let verdict = state.and_then(|state| stage.oracle().judge(&state));
+    match verdict {
+        Ok(entangled) => stage.world().totals.entangled = entangled,
+        Err(violation) => stage.world().fail(violation),
     }
 }
 

@@ -51,7 +51,11 @@ impl Stage {
         let request = self.world().ask(to, timeout, body);
         poll_fn(|context| {
             let mut world = self.world.borrow_mut();
-            if world.is_over() { Poll::Ready(Heard::Silence) } else { world.poll_heard(request, context) }
+            if world.is_over() {
+                Poll::Ready(Heard::Silence)
+            } else {
+                world.poll_heard(request, context)
+            }
         })
         .await
     }

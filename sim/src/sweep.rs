@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use understudy_core::Seed;
@@ -18,7 +18,7 @@ use crate::faults::Fault;
 use crate::simulation::{self, Options, Report};
 
 /// Bytes of address space a worker may use. A run needs a tenth of it.
-const ADDRESS_SPACE_MAX: u64 = 4 << 30;
+const ADDRESS_SPACE_MAX: u64 = 2 << 30;
 /// Seeds of one worker: its leaks, and a failure, end with it.
 const SEEDS_PER_WORKER: u64 = 20;
 
@@ -65,7 +65,9 @@ pub struct Summary {
 
 /// The worker's half: runs `seeds` one after the other until one fails.
 pub fn work(start: u64, seeds: u64, options: impl Fn(u64) -> Options) -> i32 {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::AS, ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX) {
+    if let Err(error) =
+        rlimit::setrlimit(rlimit::Resource::AS, ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX)
+    {
         println!("fail {start:#x} {} cannot limit memory: {error}", Class::Harness.exit_code());
         return Class::Harness.exit_code();
     }
@@ -97,6 +99,7 @@ fn words(report: &Report) -> String {
         format!("answered={}", totals.answered),
         format!("unknown_answers={}", totals.unknown_answers),
         format!("unknown={}", totals.unknown),
+        format!("entangled={}", totals.entangled),
     ];
     words.extend(Fault::ALL.map(|fault| format!("{}={}", fault.name(), report.counts.of(fault))));
     words.join(" ")
@@ -174,7 +177,9 @@ impl Sweep {
             .spawn();
         let mut child = match child {
             Ok(child) => child,
-            Err(error) => return (0, Some(harness(start, format!("cannot start a worker: {error}")))),
+            Err(error) => {
+                return (0, Some(harness(start, format!("cannot start a worker: {error}"))));
+            }
         };
         let lines = read_lines(&mut child);
         let mut done = 0;
@@ -290,7 +295,8 @@ impl std::fmt::Display for Summary {
         write!(
             f,
             "seeds {} ({} failed), steps {}, virtual time {} s, starts {}, leaders elected {}, \
-             operations answered {}, op-log replays {}, answers lost {}, outcomes left unknown {}",
+             operations answered {}, op-log replays {}, answers lost {}, outcomes left unknown {}, \
+             histories too entangled {}",
             self.seeds,
             self.failures.len(),
             self.sum("steps"),
@@ -301,6 +307,7 @@ impl std::fmt::Display for Summary {
             self.sum("replays"),
             self.sum("unknown_answers"),
             self.sum("unknown"),
+            self.sum("entangled"),
         )?;
         let faults = Fault::ALL.map(|fault| format!("{} {}", fault.name(), self.sum(fault.name())));
         write!(f, "; faults: {}; {}.{} seeds/s", faults.join(", "), rate_x10 / 10, rate_x10 % 10)

@@ -74,11 +74,8 @@ impl Trace {
             }
             Reader::Stdout => {
                 // A closed pipe is the reader's way to say that it has seen enough.
-                let _ = writeln!(
-                    std::io::stdout().lock(),
-                    "{line}  [{now} {:016x}]",
-                    xxh3_64(content)
-                );
+                let _ =
+                    writeln!(std::io::stdout().lock(), "{line}  [{now} {:016x}]", xxh3_64(content));
             }
         }
     }

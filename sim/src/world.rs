@@ -15,8 +15,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use understudy_core::{
-    ClusterConfig, Failure, GroupId, Input, Message, NodeId, Request, RequestId, Response, Rng, Seed,
-    codec,
+    ClusterConfig, Failure, GroupId, Input, Message, NodeId, Request, RequestId, Response, Rng,
+    Seed, codec,
 };
 
 use crate::checks::Violation;
@@ -26,6 +26,7 @@ use crate::faults::{Counts, Fault};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::trace::{Reader, Trace};
+use crate::words;
 
 pub use node::Node;
 pub use server::Totals;
@@ -308,7 +309,7 @@ impl World {
         }
         let message: Message = codec::decode(bytes).expect("messages_survive_the_codec");
         self.trace.line(self.now, to.0, '<', bytes, || {
-            format!("from N{} group {} {:?}", message.from, message.group, message.body)
+            format!("from N{} {}", message.from, words::message(&message))
         });
         self.hand(to, Input::Message(message));
     }

@@ -45,10 +45,8 @@ impl CommittedIsFinal {
                 return Err(Violation::safety("committed_is_final", explanation));
             }
         }
-        let witness = self
-            .applied
-            .entry((group, index))
-            .or_insert(Witness { term, state_hash, node });
+        let witness =
+            self.applied.entry((group, index)).or_insert(Witness { term, state_hash, node });
         let first = witness.node;
         if witness.term != term {
             let explanation = format!(

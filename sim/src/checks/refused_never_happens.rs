@@ -14,7 +14,8 @@ use crate::history::{self, Ask, Entry, Fate};
 /// # Errors
 /// A record whose writer was refused, or wrote to another actor, or does not exist.
 pub fn check(entries: &[Entry], dumps: &[Dump]) -> Result<(), Violation> {
-    let writers: BTreeMap<u64, &Entry> = entries.iter().map(|entry| (entry.number, entry)).collect();
+    let writers: BTreeMap<u64, &Entry> =
+        entries.iter().map(|entry| (entry.number, entry)).collect();
     for entry in entries {
         let record = match &entry.fate {
             Fate::Saw(Some(record)) | Fate::Outcome(Outcome::Deleted { record, .. }) => record,

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::disk::{Disk, Latency};
 use crate::faults::Fault;
 use crate::plan::Plan;
+use crate::words;
 
 /// A replica and its machine.
 pub struct Node {
@@ -118,7 +119,8 @@ impl World {
     /// `node`'s process stands still for a while.
     pub fn pause(&mut self, node: NodeId, pause: u64) {
         self.counts.fired(Fault::Pause);
-        self.trace.line(self.now, node.0, '=', &[], || format!("stands for {} ms", pause / 1_000_000));
+        self.trace
+            .line(self.now, node.0, '=', &[], || format!("stands for {} ms", pause / 1_000_000));
         self.nodes[place(node)].paused_until = self.now + pause;
     }
 
@@ -316,7 +318,7 @@ impl World {
             Effect::Send { to, message } => {
                 let bytes = codec::encode(&message);
                 self.trace.line(self.now, id.0, '>', &bytes, || {
-                    format!("to N{to} group {} {:?}", message.group, message.body)
+                    format!("to N{to} {}", words::message(&message))
                 });
                 let arrivals = self.network.carry(self.now, id, to, &mut self.counts);
                 for at in arrivals.into_iter().flatten() {

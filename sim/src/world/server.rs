@@ -24,6 +24,8 @@ pub struct Totals {
     pub answered: u64,
     /// Client operations left unknown.
     pub unknown: u64,
+    /// Actors whose history was too entangled to order.
+    pub entangled: u64,
 }
 
 impl World {
@@ -61,7 +63,8 @@ impl World {
     pub fn pending(&self) -> Option<String> {
         let mut reasons = Vec::new();
         for group in self.groups() {
-            let statuses: Vec<_> = self.nodes().iter().map(|node| group_of(node.status(), group)).collect();
+            let statuses: Vec<_> =
+                self.nodes().iter().map(|node| group_of(node.status(), group)).collect();
             if statuses.iter().any(Option::is_none) {
                 reasons.push(format!("group {group}: a node is down"));
                 continue;
