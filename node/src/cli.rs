@@ -345,8 +345,8 @@ async fn run_load(args: DocumentsArgs) -> anyhow::Result<ExitCode> {
             summary.rate
         );
         say!(
-            "{retries} tries were repeated, {replayed} of them answered from the record; longest \
-             pause {} ms",
+            "{retries} tries were repeated, {replayed} answers came from the record of an earlier \
+             one; longest pause {} ms",
             summary.longest_pause_ms
         );
         if let Some(line) = summary.stopped_at_line {

@@ -260,3 +260,19 @@ impl fmt::Display for Span {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_prints_as_it_is_read() {
+        for text in ["250us", "50ms", "1500ms", "2s", "120s"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        assert_eq!("2m".parse::<Span>().unwrap(), Span(Duration::from_secs(120)));
+        for text in ["", "50", "ms", "-1s", "1.5s", "1h", "99999999999999999999s"] {
+            assert!(text.parse::<Span>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -152,8 +152,8 @@ async fn act(
         plan,
         "written",
         &format!(
-            "{} documents in {:.1} s ({:.0}/s); {} tries were repeated, {} of them answered from \
-             the record",
+            "{} documents in {:.1} s ({:.0}/s); {} tries were repeated, {} answers came from \
+             the record of an earlier one",
             load.documents, load.seconds, load.rate, load.retries, load.replayed
         ),
     );

@@ -230,3 +230,33 @@ const TITLES: &[&str] = &[
 ];
 const NOTES: &[&str] =
     &["please ring twice", "gift: wrap it 🎁", "leave at the door", "kein Papier, danke"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_up_the_same_documents() {
+        let made = |seed| -> Vec<Document> {
+            let source = Source::Generated { count: 50, seed };
+            source.open().unwrap().map(Result::unwrap).collect()
+        };
+        assert_eq!(made(1), made(1));
+        assert_ne!(made(1), made(2));
+        let id = |document: &Document| id_of(&document.text, "id").unwrap();
+        assert!(made(1).iter().all(|document| id(document) == document.id));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
+        let path = std::env::temp_dir().join(format!("understudy-lines-{}", std::process::id()));
+        let long = format!("{{\"id\":1,\"x\":\"{}\"}}", "y".repeat(3 * limits::LINE_BYTES_MAX));
+        std::fs::write(&path, format!("{long}\n{{\"id\":2}}")).unwrap();
+        let source = Source::File { path: path.clone(), id_field: "id".to_owned() };
+        let read: Vec<_> = source.open().unwrap().collect();
+        assert!(matches!(&read[0], Err(BadLine { line: 1, .. })), "{:?}", read[0]);
+        assert!(matches!(&read[1], Ok(Document { line: 2, .. })), "{:?}", read[1]);
+        assert_eq!((read.len(), source.count().unwrap()), (2, 2));
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -220,3 +220,67 @@ impl fmt::Display for HandshakeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_core::{ClusterId, Incarnation, Namespace, Timing};
+
+    fn own(node: u64, change: impl FnOnce(&mut ClusterConfig)) -> Own {
+        let mut config = ClusterConfig {
+            cluster: ClusterId("ours".to_owned()),
+            nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
+            namespaces: vec![Namespace::new("default").unwrap()],
+            timing: Timing::production(),
+        };
+        change(&mut config);
+        let cluster = config.cluster.clone();
+        let identity = Identity { cluster, node: NodeId(node), incarnation: Incarnation(node) };
+        Own { identity, boot: Boot(7), config }
+    }
+
+    /// What the dialer and the listener say.
+    async fn meet(dialer: Own, to: u64, listener: Own) -> (String, String) {
+        let (mut here, mut there) = tokio::io::duplex(limits::HANDSHAKE_BYTES_MAX);
+        let (dialed, accepted) =
+            tokio::join!(dialer.dial(&mut here, NodeId(to)), listener.accept(&mut there));
+        let say = |result: Result<Hello, HandshakeError>| match result {
+            Ok(hello) => format!("node {}", hello.identity.node),
+            Err(error) => error.to_string(),
+        };
+        (say(dialed), say(accepted))
+    }
+
+    #[tokio::test]
+    async fn equal_configurations_agree() {
+        let said = meet(own(1, |_| {}), 2, own(2, |_| {})).await;
+        assert_eq!(said, ("node 2".to_owned(), "node 1".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn both_sides_name_what_differs() {
+        let cases: [(fn(&mut ClusterConfig), &str); 4] = [
+            (|config| config.cluster.0 = "theirs".to_owned(), "cluster `theirs`"),
+            (|config| config.nodes.push(NodeId(4)), "`cluster.nodes` is"),
+            (|config| config.namespaces.clear(), "`cluster.namespaces` is"),
+            (|config| config.timing.heartbeat *= 2, "`cluster.timing` is"),
+        ];
+        for (change, words) in cases {
+            let (dialer, listener) = meet(own(1, |_| {}), 2, own(2, change)).await;
+            assert!(dialer.contains(words) && listener.contains(words), "{dialer} / {listener}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_node_is_noticed() {
+        let (dialer, listener) = meet(own(1, |_| {}), 2, own(3, |_| {})).await;
+        let words = "node 2 was meant, node 3 answers";
+        assert!(dialer.contains(words) && listener.contains(words), "{dialer} / {listener}");
+    }
+
+    #[tokio::test]
+    async fn a_node_does_not_talk_to_its_double() {
+        let (_, listener) = meet(own(2, |_| {}), 2, own(2, |_| {})).await;
+        assert!(listener.contains("is not a peer"), "{listener}");
+    }
+}

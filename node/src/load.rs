@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use hyper::Method;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -40,7 +40,7 @@ pub struct Summary {
     pub documents: u64,
     /// Of them, new actors.
     pub created: u64,
-    /// Of them, answered from the record of an earlier try.
+    /// Answered from the record of an earlier try, the client's own or one between nodes.
     pub replayed: u64,
     /// Tries that brought no answer.
     pub retries: u64,
@@ -213,9 +213,12 @@ impl Complaints {
 pub fn progress_bar(total: u64, what: &'static str, hidden: bool) -> ProgressBar {
     let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(total), target);
-    let style = "{msg:9} [{bar:32}] {pos}/{len}  {per_sec}  {eta} left";
+    let style = "{msg:9} [{bar:32}] {pos}/{len}  {rate}  {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style.progress_chars("=> "));
+        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{:.0}/s", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
     }
     bar.set_message(what);
     bar

@@ -84,3 +84,25 @@ impl Default for Pace {
         Pace::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_belongs_to_the_moments_inside_it() {
+        let pace = Pace::new();
+        let start = Instant::now();
+        pace.acknowledge(0, false);
+        std::thread::sleep(3 * limits::GAP_MIN);
+        let inside = Instant::now();
+        std::thread::sleep(limits::GAP_MIN);
+        pace.acknowledge(2, true);
+        let after = Instant::now();
+        assert!(pace.pause_since(start) >= 4 * limits::GAP_MIN);
+        assert!(pace.pause_since(inside) >= 4 * limits::GAP_MIN);
+        assert_eq!(pace.pause_since(after), limits::GAP_MIN);
+        let Counts { acknowledged, replayed, retries, .. } = pace.counts();
+        assert_eq!((acknowledged, replayed, retries), (2, 1, 2));
+    }
+}

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -37,6 +37,7 @@ pub struct Batch {
 pub struct Outgoing {
     queue: mpsc::Sender<Vec<Message>>,
     connected: Arc<AtomicBool>,
+    knock: Arc<Notify>,
 }
 
 impl Outgoing {
@@ -46,15 +47,22 @@ impl Outgoing {
             let _ = self.queue.try_send(messages);
         }
     }
+
+    /// The peer has just come to us, so it is worth dialing at once.
+    fn knock(&self) {
+        self.knock.notify_one();
+    }
 }
 
 /// Starts to dial `to` at `address`, for ever. `seed` spreads the retries.
 pub fn dial(own: Arc<Own>, to: NodeId, address: String, seed: Seed) -> Outgoing {
     let (queue, waiting) = mpsc::channel(limits::PEER_QUEUE_MAX);
     let connected = Arc::new(AtomicBool::new(false));
-    let outgoing = Outgoing { queue, connected: connected.clone() };
+    let knock = Arc::new(Notify::new());
+    let outgoing = Outgoing { queue, connected: connected.clone(), knock: knock.clone() };
     let rng = seed.child(&format!("backoff/{to}")).rng();
-    let dialer = Dialer { own, to, address, waiting, connected, rng, said: String::new() };
+    let said = String::new();
+    let dialer = Dialer { own, to, address, waiting, connected, knock, rng, said };
     tokio::spawn(dialer.run());
     outgoing
 }
@@ -65,6 +73,7 @@ struct Dialer {
     address: String,
     waiting: mpsc::Receiver<Vec<Message>>,
     connected: Arc<AtomicBool>,
+    knock: Arc<Notify>,
     rng: Rng,
     /// The last complaint: the same one is logged once, not at every try.
     said: String,
@@ -90,8 +99,11 @@ impl Dialer {
             // What waits was meant for a connection that is gone.
             while self.waiting.try_recv().is_ok() {}
             let spread = u64::try_from(backoff.as_micros()).unwrap_or(u64::MAX);
-            sleep(backoff / 2 + Duration::from_micros(self.rng.below(spread / 2 + 1))).await;
+            let wait = backoff / 2 + Duration::from_micros(self.rng.below(spread / 2 + 1));
             backoff = (backoff * 2).min(limits::PEER_BACKOFF_MAX);
+            if timeout(wait, self.knock.notified()).await.is_ok() {
+                backoff = limits::PEER_BACKOFF_MIN;
+            }
         }
     }
 
@@ -173,9 +185,15 @@ fn configure(stream: &TcpStream) -> std::io::Result<()> {
 
 /// Accepts peers for ever. What they send goes to `inbox`, whose size is bounded by each
 /// connection's share of memory ([`limits::PEER_INBOX_BYTES_MAX`]) and the number of peers.
-pub async fn listen(listener: TcpListener, own: Arc<Own>, inbox: Sender<Batch>) {
+pub async fn listen(
+    listener: TcpListener,
+    own: Arc<Own>,
+    inbox: Sender<Batch>,
+    outgoing: BTreeMap<NodeId, Outgoing>,
+) {
     let strangers = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
-    let hall = Arc::new(Hall { own, inbox, seated: Mutex::default(), said: Mutex::default() });
+    let hall =
+        Arc::new(Hall { own, inbox, outgoing, seated: Mutex::default(), said: Mutex::default() });
     loop {
         let Ok(place) = strangers.clone().acquire_owned().await else { return };
         match listener.accept().await {
@@ -199,6 +217,7 @@ pub async fn listen(listener: TcpListener, own: Arc<Own>, inbox: Sender<Batch>) 
 struct Hall {
     own: Arc<Own>,
     inbox: Sender<Batch>,
+    outgoing: BTreeMap<NodeId, Outgoing>,
     seated: Mutex<BTreeMap<NodeId, AbortHandle>>,
     /// The last complaint.
     said: Mutex<String>,
@@ -234,6 +253,9 @@ impl Hall {
         // A peer that dials again has given the old connection up, even if the system has not.
         if let Some(before) = before {
             before.abort();
+        }
+        if let Some(outgoing) = self.outgoing.get(&node) {
+            outgoing.knock();
         }
     }
 
@@ -290,5 +312,52 @@ impl Hall {
         let messages =
             codec::decode(&payload).map_err(|_| FrameError::Garbage("its messages are damaged"))?;
         Ok(Batch { messages, _charge: charge })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_core::message::{Body, Exchange};
+    use understudy_core::{ActorId, Boot, GroupId, Incarnation};
+
+    fn message(ids: usize) -> Message {
+        let id = ActorId::new("i".repeat(core_limits::ID_BYTES_MAX)).unwrap();
+        Message {
+            from: NodeId(1),
+            incarnation: Incarnation(1),
+            to: NodeId(2),
+            group: GroupId(1),
+            exchange: Exchange { boot: Boot(1), number: 1 },
+            body: Body::ForwardRead { ids: vec![id; ids] },
+        }
+    }
+
+    #[test]
+    fn a_turn_that_does_not_fit_into_one_frame_leaves_in_several() {
+        // 10 MiB each: three fit, four do not.
+        let messages = vec![message(10 * 1024); 4];
+        assert_eq!(frames(&messages[..3]).len(), 1);
+        let parts = frames(&messages);
+        assert_eq!(parts.len(), 2);
+        let decoded: Vec<Message> = parts
+            .iter()
+            .flat_map(|frame| codec::decode::<Vec<Message>>(&frame[frame::HEADER_BYTES..]).unwrap())
+            .collect();
+        assert!(decoded == messages);
+        assert!(frames(&[message(40 * 1024)]).is_empty(), "a message above the limit is dropped");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_holds_no_messages() {
+        let (queue, waiting) = mpsc::channel(limits::PEER_QUEUE_MAX);
+        let outgoing = Outgoing { queue, connected: Arc::default(), knock: Arc::default() };
+        outgoing.send(vec![message(1)]);
+        assert_eq!(waiting.len(), 0);
+        outgoing.connected.store(true, Ordering::Release);
+        for _ in 0..2 * limits::PEER_QUEUE_MAX {
+            outgoing.send(vec![message(1)]);
+        }
+        assert_eq!(waiting.len(), limits::PEER_QUEUE_MAX);
     }
 }

@@ -1,5 +1,6 @@
 //! Wires one node together: folder, replica, threads, peers, API; and takes it apart again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::config::{Member, NodeConfig};
 use crate::driver::{self, Parts};
 use crate::folder::{self, Folder};
 use crate::handshake::Own;
+use crate::peers::Outgoing;
 use crate::say::say;
 use crate::{peers, wal};
 
@@ -98,7 +100,7 @@ async fn run(
     let identity = folder.identity.clone();
     let own = Arc::new(Own { identity, boot: status.boot, config: config.cluster.clone() });
     let (inbox, received) = unbounded();
-    let outgoing = config
+    let outgoing: BTreeMap<NodeId, Outgoing> = config
         .members
         .iter()
         .filter(|(node, _)| **node != config.node)
@@ -107,9 +109,9 @@ async fn run(
         })
         .collect();
     let wal = wal::start(file, replica.wal_len()).context("cannot start the log thread")?;
-    let parts = Parts { clock, wal, inbox: received, outgoing };
+    let parts = Parts { clock, wal, inbox: received, outgoing: outgoing.clone() };
     let (core, thread) = driver::start(replica, parts).context("cannot start the core thread")?;
-    drop(tokio::spawn(peers::listen(peer_listener, own, inbox)));
+    drop(tokio::spawn(peers::listen(peer_listener, own, inbox, outgoing)));
 
     let members: Vec<(NodeId, String)> =
         config.members.iter().map(|(node, member)| (*node, member.api.clone())).collect();

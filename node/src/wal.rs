@@ -97,3 +97,56 @@ impl Log {
         self.allocated = grown;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::path::PathBuf;
+    use understudy_core::Boot;
+
+    fn temporary(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("understudy-wal-{}-{name}", std::process::id()))
+    }
+
+    fn write(number: u64) -> WalWrite {
+        let io = IoId { boot: Boot(1), number };
+        WalWrite { io, offset: 4 * (number - 1), bytes: vec![number as u8; 4] }
+    }
+
+    #[test]
+    fn every_write_is_completed_once_and_in_order() {
+        let path = temporary("order");
+        let wal = start(File::create(&path).unwrap(), 0).unwrap();
+        for number in 1..=200 {
+            wal.writes.send(write(number)).unwrap();
+        }
+        let mut completed = Vec::new();
+        while completed.len() < 200 {
+            let (ids, result) = wal.completions.recv().unwrap();
+            assert_eq!(result, Ok(()));
+            completed.extend(ids.iter().map(|io| io.number));
+        }
+        assert!(completed.iter().copied().eq(1..=200));
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes[..800].chunks(4).zip(1..).all(|(chunk, number)| chunk == [number; 4]));
+        assert!(bytes[800..].iter().all(|byte| *byte == 0), "zeros are the end of the log");
+        drop(wal.writes);
+        wal.thread.join().unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_is_reported_and_nothing_is_written_after_it() {
+        let path = temporary("fails");
+        File::create(&path).unwrap();
+        let read_only = OpenOptions::new().read(true).open(&path).unwrap();
+        let wal = start(read_only, 0).unwrap();
+        wal.writes.send(write(1)).unwrap();
+        let (_, result) = wal.completions.recv().unwrap();
+        assert!(result.is_err());
+        wal.thread.join().unwrap();
+        assert!(wal.writes.send(write(2)).is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+}
