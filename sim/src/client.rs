@@ -283,15 +283,15 @@ async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     let (mut from_a, mut from_b) = (None, None);
     std::future::poll_fn(move |context| {
         use std::task::Poll;
-        if from_a.is_none() {
-            if let Poll::Ready(value) = a.as_mut().poll(context) {
-                from_a = Some(value);
-            }
+        if from_a.is_none()
+            && let Poll::Ready(value) = a.as_mut().poll(context)
+        {
+            from_a = Some(value);
         }
-        if from_b.is_none() {
-            if let Poll::Ready(value) = b.as_mut().poll(context) {
-                from_b = Some(value);
-            }
+        if from_b.is_none()
+            && let Poll::Ready(value) = b.as_mut().poll(context)
+        {
+            from_b = Some(value);
         }
         match (from_a.take(), from_b.take()) {
             (Some(a), Some(b)) => Poll::Ready((a, b)),

@@ -9,6 +9,8 @@
 //!   do, the first can. Only undominated configurations are kept, and those with the most known
 //!   operations and the fewest unknown ones are expanded first. A hundred writes that nobody heard of
 //!   again therefore cost a hundred configurations at a time, not two to the hundred.
+//! - Most illegal histories are illegal even if an unknown operation could take effect repeatedly.
+//!   That is tried first, because it spares weighing one choice of unknown operations against another.
 //! - Unknown operations with the same input are interchangeable: the earliest called is spent first.
 //! - An operation that only reads is ordered as soon as its answer fits: no later place is better.
 //!

@@ -33,10 +33,10 @@ pub fn check(entries: &[&Entry], dump: &Dump, end: Sequence) -> Result<(), Viola
         if let Some(other) = places.insert(sequence, entry) {
             return Err(violation(format!("two changes at one place: {other} and {entry}")));
         }
-        if let Some(token) = entry.token() {
-            if let Some(other) = versions.insert((entry.actor, token), entry) {
-                return Err(violation(format!("one version, two writers: {other} and {entry}")));
-            }
+        if let Some(token) = entry.token()
+            && let Some(other) = versions.insert((entry.actor, token), entry)
+        {
+            return Err(violation(format!("one version, two writers: {other} and {entry}")));
         }
     }
     let acked = places.len() as u64;

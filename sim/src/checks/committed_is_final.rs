@@ -39,11 +39,11 @@ impl CommittedIsFinal {
         index: u64,
         state_hash: u64,
     ) -> Result<(), Violation> {
-        if let Some(last) = self.last.insert((node, group), index) {
-            if index != last + 1 {
-                let explanation = format!("N{node} applied {index} after {last} in group {group}");
-                return Err(Violation::safety("committed_is_final", explanation));
-            }
+        if let Some(last) = self.last.insert((node, group), index)
+            && index != last + 1
+        {
+            let explanation = format!("N{node} applied {index} after {last} in group {group}");
+            return Err(Violation::safety("committed_is_final", explanation));
         }
         let witness =
             self.applied.entry((group, index)).or_insert(Witness { term, state_hash, node });

@@ -10,6 +10,7 @@ pub(super) struct History<'a, M: Model> {
     pub(super) reads: Vec<bool>,
     /// Operations of unknown outcome: classes of interchangeable ones, each by call time.
     pub(super) unknown: Vec<Vec<&'a Operation<M>>>,
+    pub(super) unknown_count: usize,
 }
 
 /// What may be ordered next.
@@ -53,7 +54,8 @@ impl<'a, M: Model> History<'a, M> {
             }
         }
         let reads = known.iter().map(|o| model.reads_only(&o.input, o.output.as_ref())).collect();
-        Self { known, reads, unknown }
+        let unknown_count = unknown.iter().map(Vec::len).sum();
+        Self { known, reads, unknown, unknown_count }
     }
 
     /// What may follow `ordered`. An operation must wait for every other that returned strictly before
@@ -76,16 +78,6 @@ impl<'a, M: Model> History<'a, M> {
     /// The known operations not yet ordered, by call time.
     pub(super) fn rest(&self, ordered: &Ordered) -> impl Iterator<Item = usize> {
         (ordered.first_missing()..self.known.len()).filter(|index| !ordered.contains(*index))
-    }
-
-    /// The next operation of an unknown class, `spent` of which are used up, if it was called by then.
-    pub(super) fn next_unknown(
-        &self,
-        class: usize,
-        spent: usize,
-        deadline: u64,
-    ) -> Option<&'a Operation<M>> {
-        self.unknown[class].get(spent).copied().filter(|operation| operation.call <= deadline)
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Model, Operation, Verdict, witness};
 pub(super) struct Search<'a, M: Model> {
     model: &'a M,
     pub(super) history: History<'a, M>,
+    pub(super) rule: Unknown,
     pub(super) states: States<M::State>,
     /// For a state, what each class of unknown operations does to it, once tried.
     unknown_steps: Vec<Vec<Option<Option<usize>>>>,
@@ -17,7 +18,7 @@ pub(super) struct Search<'a, M: Model> {
     /// counted per class; no entry dominates another.
     spent: BTreeMap<(Ordered, usize), Vec<Spent>>,
     /// Most known operations first, then fewest unknown ones, then the newest.
-    queue: BTreeMap<(usize, Reverse<u64>, usize), Config>,
+    queue: BTreeMap<(usize, Reverse<usize>, usize), Config>,
     /// How each configuration came about, for the witness.
     pub(super) steps: Vec<Step<'a, M>>,
     pub(super) furthest: Furthest,
@@ -57,27 +58,53 @@ pub(super) struct States<S> {
     list: Vec<Rc<S>>,
 }
 
-/// How many operations of each unknown class were spent, without trailing zeros.
-type Spent = Vec<u32>;
+/// How many comparisons cost as much as a step of the model.
+const RIVALS_PER_STEP: usize = 16;
+
+/// How many operations of each unknown class were spent, without trailing zeros; where they are
+/// repeatable, one count for all of them.
+type Spent = Vec<usize>;
+
+/// How often an unknown operation may take effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// Again and again, but all together no more often than there are unknown operations.
+    Repeatable,
+    Once,
+}
 
 struct OutOfBudget;
 
+/// Searches twice where outcomes are unknown: first with [`Unknown::Repeatable`], on half the budget.
+/// What has no order under that rule has none under the real one either, and it is soon known, since
+/// only *how many* unknown operations were spent has to be remembered, not which.
 pub(super) fn run<M: Model>(model: &M, operations: &[Operation<M>], budget_steps: u64) -> Verdict {
-    let mut search = Search::new(model, operations, budget_steps);
-    match search.explore() {
-        Ok(true) => Verdict::Linearizable,
-        Ok(false) => Verdict::Illegal { witness: witness::describe(model, &search) },
-        Err(OutOfBudget) => Verdict::Exhausted,
+    let mut budget_steps = budget_steps;
+    for (rule, share_steps) in [(Unknown::Repeatable, budget_steps / 2), (Unknown::Once, u64::MAX)]
+    {
+        let share_steps = share_steps.min(budget_steps);
+        let mut search = Search::new(model, operations, rule, share_steps);
+        if rule == Unknown::Repeatable && search.history.unknown.is_empty() {
+            continue;
+        }
+        match search.explore() {
+            Ok(false) => return Verdict::Illegal { witness: witness::describe(model, &search) },
+            Ok(true) if rule == Unknown::Once => return Verdict::Linearizable,
+            Ok(true) | Err(OutOfBudget) => {}
+        }
+        budget_steps -= share_steps - search.budget_steps;
     }
+    Verdict::Exhausted
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    fn new(model: &'a M, operations: &'a [Operation<M>], budget_steps: u64) -> Self {
+    fn new(model: &'a M, operations: &'a [Operation<M>], rule: Unknown, budget_steps: u64) -> Self {
         let mut states = States { numbers: BTreeMap::new(), list: Vec::new() };
         let state = states.number(model.init());
         Self {
             model,
             history: History::new(model, operations),
+            rule,
             states,
             unknown_steps: Vec::new(),
             spent: BTreeMap::new(),
@@ -128,8 +155,7 @@ impl<'a, M: Model> Search<'a, M> {
             let Some(state) = self.step(config.state, operation)? else { continue };
             let mut ordered = config.ordered.clone();
             ordered.insert(index);
-            let spent = config.spent.clone();
-            let next = Config { ordered, spent, state, state_without_last: None };
+            let next = Config { ordered, state, state_without_last: None, ..config.clone() };
             self.reach(next, Some(step), vec![operation])?;
         }
         Ok(())
@@ -143,13 +169,19 @@ impl<'a, M: Model> Search<'a, M> {
         class: usize,
         deadline: u64,
     ) -> Result<(), OutOfBudget> {
-        let before = config.spent.get(class).map_or(0, |count| usize::try_from(*count).unwrap());
-        let Some(operation) = self.history.next_unknown(class, before, deadline) else {
+        let (purse, limit) = match self.rule {
+            Unknown::Repeatable => (0, self.history.unknown_count),
+            Unknown::Once => (class, self.history.unknown[class].len()),
+        };
+        let before = config.spent.get(purse).copied().unwrap_or(0);
+        let next = if self.rule == Unknown::Once { before } else { 0 };
+        let operation = self.history.unknown[class].get(next).copied();
+        let Some(operation) = operation.filter(|o| before < limit && o.call <= deadline) else {
             return Ok(());
         };
         let Some(state) = self.unknown_step(config.state, class)? else { return Ok(()) };
-        // It changes nothing, or it undoes what the unknown operation before it did: then the same
-        // was queued, or something better, when this configuration's parent was expanded.
+        // It changes nothing, or it hides what the unknown operation just before it did: then the
+        // same state for less was reached when this configuration's parent was expanded.
         if state == config.state {
             return Ok(());
         }
@@ -158,13 +190,11 @@ impl<'a, M: Model> Search<'a, M> {
         {
             return Ok(());
         }
-        let mut spent = config.spent.clone();
-        if spent.len() <= class {
-            spent.resize(class + 1, 0);
-        }
-        spent[class] += 1;
-        let ordered = config.ordered.clone();
-        let next = Config { ordered, spent, state, state_without_last: Some(config.state) };
+        let mut next = config.clone();
+        next.state = state;
+        next.state_without_last = Some(config.state);
+        next.spent.resize(next.spent.len().max(purse + 1), 0);
+        next.spent[purse] += 1;
         self.reach(next, Some(step), vec![operation])
     }
 
@@ -179,13 +209,16 @@ impl<'a, M: Model> Search<'a, M> {
             config.state_without_last = None;
         }
         let rivals = self.spent.entry((config.ordered.clone(), config.state)).or_default();
+        // Looking through many rivals is work like any other.
+        let comparing_steps = u64::try_from(rivals.len() / RIVALS_PER_STEP).unwrap_or(u64::MAX);
+        self.budget_steps = self.budget_steps.checked_sub(comparing_steps).ok_or(OutOfBudget)?;
         if rivals.iter().any(|rival| is_within(rival, &config.spent)) {
             return Ok(());
         }
         rivals.retain(|rival| !is_within(&config.spent, rival));
         rivals.push(config.spent.clone());
-        let spent = config.spent.iter().map(|count| u64::from(*count)).sum();
-        self.queue.insert((config.ordered.count(), Reverse(spent), self.steps.len()), config);
+        let place = (config.ordered.count(), Reverse(config.spent.iter().sum()), self.steps.len());
+        self.queue.insert(place, config);
         self.steps.push(Step { parent, operations });
         Ok(())
     }
@@ -289,6 +322,6 @@ impl<S: Ord> States<S> {
 }
 
 /// Whether `small` spent no more of any class than `large`.
-fn is_within(small: &[u32], large: &[u32]) -> bool {
+fn is_within(small: &[usize], large: &[usize]) -> bool {
     small.len() <= large.len() && small.iter().zip(large).all(|(small, large)| small <= large)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Write};
 
-use super::search::Search;
+use super::search::{Search, Unknown};
 use super::{Model, Operation};
 
 /// Describes the order that explains most of the history, and what stops it there. Only called once
@@ -21,8 +21,10 @@ pub(super) fn describe<M: Model>(model: &M, search: &Search<'_, M>) -> String {
             line(&mut text, operation, "");
         }
     }
-    let states: Vec<String> =
-        furthest.states.iter().map(|state| shortened(search.states.get(*state))).collect();
+    let mut states: Vec<&M::State> =
+        furthest.states.iter().map(|state| search.states.get(*state)).collect();
+    states.sort();
+    let states: Vec<String> = states.into_iter().map(shortened).collect();
     let shown = states.len().min(STATES_SHOWN_MAX);
     write!(text, "states possible before it: {}", states[..shown].join(", ")).unwrap();
     if shown < states.len() {
@@ -48,7 +50,12 @@ pub(super) fn describe<M: Model>(model: &M, search: &Search<'_, M>) -> String {
     let called = search.history.unknown.iter().flatten().filter(|o| o.call <= furthest.deadline);
     let unknown = called.count();
     if unknown > 0 {
-        writeln!(text, "no use of the {unknown} operations of unknown outcome helps").unwrap();
+        let again = match search.rule {
+            Unknown::Repeatable => ", even if each could take effect again and again",
+            Unknown::Once => "",
+        };
+        writeln!(text, "operations of unknown outcome by then: {unknown}; none helps{again}")
+            .unwrap();
     }
     text
 }
