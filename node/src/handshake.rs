@@ -259,7 +259,8 @@ mod tests {
 
     #[tokio::test]
     async fn both_sides_name_what_differs() {
-        let cases: [(fn(&mut ClusterConfig), &str); 4] = [
+        type Change = fn(&mut ClusterConfig);
+        let cases: [(Change, &str); 4] = [
             (|config| config.cluster.0 = "theirs".to_owned(), "cluster `theirs`"),
             (|config| config.nodes.push(NodeId(4)), "`cluster.nodes` is"),
             (|config| config.namespaces.clear(), "`cluster.namespaces` is"),

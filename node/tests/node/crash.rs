@@ -3,6 +3,8 @@
 
 use std::process::Child;
 
+use rustix::process::{Signal, kill_process};
+
 use crate::world::{World, eventually, json_of};
 
 const DOCUMENTS: u64 = 6000;
@@ -68,6 +70,19 @@ fn nothing_acknowledged_is_lost_when_all_nodes_die_at_once() {
     }
     world.cluster.start().unwrap();
     world.wait_for_leader();
+    assert_complete(&world, load);
+}
+
+#[test]
+fn a_load_survives_a_leader_that_freezes_and_wakes_up() {
+    let mut world = World::start(3);
+    let load = start_load(&world, 1000);
+    let leader = world.leader();
+    let frozen = world.cluster.nodes[leader].running().unwrap();
+    kill_process(frozen, Signal::STOP).unwrap();
+    wait_stored(&world, 2500);
+    // It still believes that it leads, and must find out otherwise before it answers anything.
+    kill_process(frozen, Signal::CONT).unwrap();
     assert_complete(&world, load);
 }
 
