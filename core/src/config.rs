@@ -67,7 +67,7 @@ impl ClusterConfig {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("namespace `{}` is listed twice", twice[0]));
         }
-        // One lost heartbeat, and one that is late, must not start an election (DESIGN §2).
+        // One lost heartbeat, and one that is late, must not start an election.
         if heartbeat.is_zero() || heartbeat * 3 > election_min {
             return Err("`election_min` must be at least three heartbeats".to_owned());
         }

@@ -38,7 +38,7 @@ pub const OPLOG_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const OPLOG_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far ahead of the receiving node's clock a time-ordered operation id may be.
 pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
-/// How far one leader's stamps may run ahead of its own monotonic clock (DESIGN §3).
+/// How far one leader's stamps may run ahead of its own monotonic clock (ADR 4).
 pub const COMMITTED_TIME_SLACK: Duration = Duration::from_secs(10);
 /// Longest a request may ask to wait.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);

@@ -18,12 +18,15 @@ pub const TABLE: [(&str, &str); 9] = [
     ("one_leader_per_term", "Raft §5.2 Election Safety; TLA+ `OnePrimaryPerTerm`"),
     ("committed_is_final", "Raft §5.4 Leader Completeness; TLA+ `StateMachineSafety`"),
     ("replicas_equal", "Raft §5.4.3 State Machine Safety"),
-    ("acked_present_once", "DESIGN §4 exactly once; S0-060, X-12"),
-    ("one_outcome_per_op", "DESIGN §4: a repeat returns the recorded outcome"),
-    ("linearizable", "Herlihy and Wing 1990; DESIGN §4"),
-    ("refused_never_happens", "DESIGN §4: every error says Refused or Unknown"),
-    ("synced_bytes_survive", "DESIGN §2: a crash keeps every completed write; checked at restart"),
-    ("converges", "DESIGN §7: a healed core elects, commits and converges"),
+    ("acked_present_once", "docs/SEMANTICS.md, exactly once; S0-060, X-12"),
+    ("one_outcome_per_op", "docs/SEMANTICS.md: a repeat returns the recorded outcome"),
+    ("linearizable", "Herlihy and Wing 1990; docs/SEMANTICS.md"),
+    ("refused_never_happens", "docs/SEMANTICS.md: every failure says Refused or Unknown"),
+    (
+        "synced_bytes_survive",
+        "docs/ARCHITECTURE.md, the driver's contract: a crash keeps every completed write; checked at restart",
+    ),
+    ("converges", "docs/SIM.md: a healed cluster elects, commits and converges"),
 ];
 
 /// Which kind of promise was broken; the exit code.

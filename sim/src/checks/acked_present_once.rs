@@ -1,4 +1,4 @@
-//! Every acknowledged change is in the final order exactly once (DESIGN §4; S0-060, X-12).
+//! Every acknowledged change is in the final order exactly once (docs/SEMANTICS.md; S0-060, X-12).
 //!
 //! The store counts its changes densely, so counting is proof. In a group whose order ends at
 //! sequence `s`, with `acked` changes acknowledged and `unknown` ones unanswered:

@@ -1,5 +1,5 @@
 //! The clients' history of each actor has an order that a single-threaded actor could have answered
-//! (Herlihy and Wing 1990; DESIGN §4, reads `linearizable`).
+//! (Herlihy and Wing 1990; docs/SEMANTICS.md, reads `linearizable`).
 //!
 //! Changes and linearizable reads count; eventual reads do not claim a place in the order. An unknown
 //! change may have happened or not. Tokens and sequences are part of the answers: in the order found,

@@ -1,4 +1,4 @@
-//! Every answer to one operation name tells the same outcome (DESIGN §4, exactly once).
+//! Every answer to one operation name tells the same outcome (docs/SEMANTICS.md).
 //!
 //! Clients repeat operations: on doubt, at another node at the same time, and long after the answer.
 

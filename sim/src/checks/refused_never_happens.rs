@@ -1,4 +1,4 @@
-//! What was refused, or said not to have happened, is never seen (DESIGN §4: every error says
+//! What was refused, or said not to have happened, is never seen (docs/SEMANTICS.md: every failure says
 //! `Refused` or `Unknown`); and nobody sees a document that no client wrote.
 
 use std::collections::BTreeMap;

@@ -62,7 +62,7 @@ async fn attempt_here(group: &Group, items: &[Item]) -> Result<Vec<Applied>, For
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
             Err(ForwardFailed::NotLeader { hint: forward.leader_id })
         }
-        // Discarded entries may still be committed by another leader (DESIGN §4, timeouts).
+        // Discarded entries may still be committed by another leader.
         Err(RaftError::APIError(_) | RaftError::Fatal(_)) => Err(ForwardFailed::Unknown),
     }
 }
