@@ -194,6 +194,11 @@ impl LocalCluster {
         ended
     }
 
+    /// Whether this process has started a node that has not been seen to end.
+    pub fn has_children(&self) -> bool {
+        self.nodes.iter().any(|node| node.child.is_some())
+    }
+
     /// `kill -9`: what a power cut does to a process.
     ///
     /// # Errors
@@ -281,7 +286,7 @@ impl LocalCluster {
 impl Drop for LocalCluster {
     /// A cluster that is not left running on purpose does not outlive its owner.
     fn drop(&mut self) {
-        if self.nodes.iter().any(|node| node.child.is_some()) {
+        if self.has_children() {
             self.stop();
         }
     }

@@ -84,6 +84,10 @@ struct Pauses {
 /// # Errors
 /// When something that should work does not.
 pub async fn demo(plan: &Plan) -> anyhow::Result<ExitCode> {
+    ensure!(
+        plan.kills == 0 || plan.shape.nodes.is_none_or(|nodes| nodes >= 3),
+        "the rest of a cluster can go on from 3 nodes up; give `--nodes 3`, or `--kills 0`"
+    );
     let mut stop = Stop::new()?;
     let attended = stdout().is_terminal() && !plan.json;
     let tied = plan.exit || attended;

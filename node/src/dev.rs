@@ -103,8 +103,8 @@ pub async fn watch(
                 due.push((Instant::now() + RESPAWN_AFTER, place));
             }
         }
-        let gone = cluster.nodes.iter().all(|node| node.running().is_none());
-        ensure!(!gone || !due.is_empty(), "all nodes have ended; start them with `understudy dev`");
+        let alone = !respawn && !cluster.has_children();
+        ensure!(!alone, "all nodes have ended; start them again with `understudy dev`");
         let now = Instant::now();
         for (_, place) in due.extract_if(.., |(at, _)| *at <= now) {
             cluster.start_node(place)?;
