@@ -18,6 +18,12 @@ pub enum Input {
         /// What is asked.
         body: Request,
     },
+    /// Nobody waits for `request` any more: no answer is owed, and its place is free. What was
+    /// proposed may still happen.
+    Cancel {
+        /// The request.
+        request: RequestId,
+    },
     /// A peer's message arrived. It may be late, repeated or out of order.
     Message(Message),
     /// The write `io` is durable, or it failed and the disk's state is unknown.

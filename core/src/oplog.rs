@@ -46,15 +46,17 @@ pub enum Admission {
 }
 
 impl OpLog {
-    /// Looks a command up. `payload` is [`payload_hash`] of it.
-    pub fn admit(&mut self, command: &Command, payload: u64) -> Admission {
+    /// Looks a command up at committed time `now`. `payload` is [`payload_hash`] of it.
+    pub fn admit(&mut self, command: &Command, payload: u64, now: Timestamp) -> Admission {
+        // What would be forgotten at once must not run: its repeat would find nothing.
+        let floor = self.floor.max(Timestamp(too_old(now).0.saturating_sub(1)));
         match self.entries.get(&command.op) {
             Some(entry) if entry.payload == payload => {
                 self.replays += 1;
                 Admission::Done(entry.outcome.clone())
             }
             Some(_) => Admission::Refused(Refusal::OpIdReused),
-            None if command.op.time().is_some_and(|time| time <= self.floor) => {
+            None if command.op.time().is_some_and(|time| time <= floor) => {
                 Admission::Refused(Refusal::SessionExpired)
             }
             None => Admission::New,
@@ -87,8 +89,7 @@ impl OpLog {
 
     /// Forgets the oldest while over a limit.
     fn forget(&mut self, now: Timestamp) {
-        let age = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
-        let too_old = Timestamp(now.0.saturating_sub(age));
+        let too_old = too_old(now);
         while let Some((time, _)) = self.by_time.first() {
             let full = self.entries.len() > limits::OPLOG_ENTRIES_MAX
                 || self.bytes > limits::OPLOG_BYTES_MAX;
@@ -123,6 +124,12 @@ impl OpLog {
     }
 }
 
+/// Names of an earlier time are forgotten.
+fn too_old(now: Timestamp) -> Timestamp {
+    let age = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(now.0.saturating_sub(age))
+}
+
 /// About what an entry takes in memory besides its variable parts.
 const ENTRY_BYTES: usize = 160;
 
@@ -148,7 +155,7 @@ mod tests {
 
     fn run(oplog: &mut OpLog, command: &Command, now: u64) -> Admission {
         let payload = payload_hash(command);
-        let admission = oplog.admit(command, payload);
+        let admission = oplog.admit(command, payload, Timestamp(now));
         if admission == Admission::New {
             let outcome = Outcome::Refused(Refusal::NotFound);
             oplog.record(command, payload, outcome, Timestamp(now));
@@ -184,7 +191,8 @@ mod tests {
         assert_eq!(oplog.len(), 1, "the old one is over the age limit");
         let expired = Admission::Refused(Refusal::SessionExpired);
         assert_eq!(run(&mut oplog, &old, day + 2_000), expired);
-        assert_eq!(run(&mut oplog, &command(timed(999), "1"), day + 2_000), expired);
-        assert_eq!(run(&mut oplog, &command(timed(1_001), "1"), day + 2_000), Admission::New);
+        let never_seen = command(timed(1_999), "1");
+        assert_eq!(run(&mut oplog, &never_seen, day + 2_000), expired, "it would be forgotten");
+        assert_eq!(run(&mut oplog, &command(timed(2_000), "1"), day + 2_000), Admission::New);
     }
 }

@@ -291,6 +291,7 @@ impl Node {
                     self.shared.emit(Effect::Reply { request, response: Err(failure) });
                 }
             }
+            Input::Cancel { request } => self.shared.cancel(request),
             Input::Message(message) => {
                 let from = message.from;
                 if let Err(reason) = self.message(message) {

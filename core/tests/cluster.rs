@@ -192,3 +192,19 @@ fn a_failed_write_ends_the_replica() {
     assert!(world.replica(node).status().fatal);
     assert_ne!(world.group(node).role, Role::Learner);
 }
+
+#[test]
+fn a_canceled_request_frees_its_place_and_gets_no_answer() {
+    let mut world = World::new(3, 12);
+    let leader = world.elect();
+    for node in (0..3).filter(|&node| node != leader) {
+        world.crash(node);
+    }
+    let request = world.send(leader, create("a", "1"));
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.replica(leader).status().requests_live, 1);
+    world.cancel(leader, request);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.replica(leader).status().requests_live, 0);
+    assert!(!world.has_answer(request));
+}

@@ -276,7 +276,14 @@ impl Driver {
             return;
         }
         self.swept = Instant::now();
-        self.waiting.retain(|_, reply| !reply.is_closed());
+        let turn = &mut self.turn;
+        self.waiting.retain(|&request, reply| {
+            let gone = reply.is_closed();
+            if gone {
+                turn.push(Input::Cancel { request: RequestId(request) });
+            }
+            !gone
+        });
         self.replica.check();
     }
 }

@@ -44,6 +44,16 @@ struct Requests {
     bytes: usize,
 }
 
+impl Requests {
+    /// False when it had its answer already.
+    fn remove(&mut self, request: RequestId) -> bool {
+        let Some(live) = self.live.remove(&request) else { return false };
+        self.by_deadline.remove(&(live.deadline, request));
+        self.bytes -= live.bytes;
+        true
+    }
+}
+
 struct Live {
     deadline: Instant,
     bytes: usize,
@@ -149,14 +159,16 @@ impl Shared {
         assert!(before.is_none(), "request_ids_are_unique: the driver reused {request:?}");
     }
 
-    /// Answers a client, unless it has its answer.
+    /// Answers a client, unless it has its answer or has gone.
     pub fn reply(&self, request: RequestId, response: Response) {
-        let mut requests = lock(&self.requests);
-        let Some(live) = requests.live.remove(&request) else { return };
-        requests.by_deadline.remove(&(live.deadline, request));
-        requests.bytes -= live.bytes;
-        drop(requests);
-        self.emit(Effect::Reply { request, response });
+        if lock(&self.requests).remove(request) {
+            self.emit(Effect::Reply { request, response });
+        }
+    }
+
+    /// The client has gone.
+    pub fn cancel(&self, request: RequestId) {
+        lock(&self.requests).remove(request);
     }
 
     /// Whether the client still waits.

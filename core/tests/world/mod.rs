@@ -242,8 +242,16 @@ impl World {
         self.request(at, Request::Write { namespace, id, op, operation })
     }
 
-    pub fn send(&mut self, at: usize, what: (ActorId, Operation)) {
-        self.write_request(at, None, what);
+    pub fn send(&mut self, at: usize, what: (ActorId, Operation)) -> RequestId {
+        self.write_request(at, None, what)
+    }
+
+    pub fn cancel(&mut self, at: usize, request: RequestId) {
+        self.nodes[at].inbox.push_back(Input::Cancel { request });
+    }
+
+    pub fn has_answer(&self, request: RequestId) -> bool {
+        self.replies.contains_key(&request)
     }
 
     pub fn write(&mut self, at: usize, what: (ActorId, Operation)) -> Response {
