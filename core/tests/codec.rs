@@ -1,5 +1,8 @@
 //! Bytes are law: what peers say to each other is frozen, and garbage is an error, never a panic.
 
+// Reads and writes frozen bytes; it is no part of a replica.
+#![allow(clippy::disallowed_methods)]
+
 use std::path::Path;
 use std::sync::Arc;
 
