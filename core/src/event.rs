@@ -47,6 +47,10 @@ pub enum DropReason {
     Stranger,
     /// An answer to a question of an earlier life, or one already answered.
     Stale,
+    /// Well formed, but no replica says such a thing.
+    Implausible,
+    /// The group works on as many questions as it may.
+    Busy,
     /// The sender's data folder is not the one this replica has known: it was wiped.
     OtherIncarnation,
 }

@@ -26,6 +26,11 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const APPEND_ENTRIES_MAX: u64 = 64;
 /// Bytes of entries in one replication message (soft, as above).
 pub const APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of the records in one answer to a forwarded request (soft: one always goes in).
+pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Questions of peers about consensus that one group works on at once; further ones are dropped,
+/// as a network would.
+pub const QUESTIONS_MAX: usize = 256;
 /// Bytes of one WAL frame or one peer frame's message; anything longer is garbage.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of WAL a node keeps before it refuses writes as `Busy`. Log compaction lifts this.
@@ -49,9 +54,10 @@ pub const NODES_MAX: usize = 9;
 
 const _: () = {
     assert!(VALUE_BYTES_MAX + ID_BYTES_MAX < BATCH_BYTES_MAX);
-    // A batch ends at the command that crosses the soft limit, an append at the entry that does.
-    assert!(BATCH_BYTES_MAX + 2 * VALUE_BYTES_MAX < APPEND_BYTES_MAX);
-    assert!(APPEND_BYTES_MAX + BATCH_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    // A batch ends with the item that crosses the soft limit: a client's command, or a batch that a
+    // peer forwarded. An append ends with the entry that crosses its limit.
+    assert!(APPEND_BYTES_MAX + 2 * BATCH_BYTES_MAX + 4 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(ANSWER_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);
 };

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Batch, Command, Outcome};
+use crate::limits;
 use crate::types::{ActorId, Boot, GroupId, Incarnation, NodeId, Record};
 
 /// One message between two replicas. May be lost, repeated, reordered.
@@ -178,4 +179,62 @@ pub struct VoteReply {
     pub granted: bool,
     /// The voter's last entry.
     pub last: Option<LogPosition>,
+}
+
+/// Terms and indexes beyond this are garbage; nothing counts so far.
+const COUNT_MAX: u64 = 1 << 62;
+
+impl Message {
+    /// Whether a replica could have said this. What is dropped here cannot reach an assertion.
+    pub fn is_plausible(&self) -> bool {
+        match &self.body {
+            Body::Append(append) => append.is_plausible(self.from),
+            Body::AskVote(ask) | Body::AskPreVote(ask) => {
+                let Vote { term, node, committed } = ask.vote;
+                term < COUNT_MAX && node == self.from && !committed && is_counted(ask.last)
+            }
+            Body::VoteReply(reply) | Body::PreVoteReply(reply) => {
+                reply.vote.term < COUNT_MAX && is_counted(reply.last)
+            }
+            Body::AppendReply(AppendReply::HigherVote(vote)) => vote.term < COUNT_MAX,
+            Body::AppendReply(AppendReply::Partial(upto)) => is_counted(*upto),
+            Body::AppendReply(
+                AppendReply::Success | AppendReply::Conflict | AppendReply::Failed,
+            ) => true,
+            Body::ForwardWrite { commands } => {
+                let bytes: usize = commands.iter().map(Command::bytes).sum();
+                !commands.is_empty()
+                    && commands.len() <= 2 * limits::BATCH_COMMANDS_MAX
+                    && bytes <= limits::BATCH_BYTES_MAX + 2 * limits::VALUE_BYTES_MAX
+            }
+            Body::ForwardRead { ids } => !ids.is_empty() && ids.len() <= limits::REQUESTS_MAX,
+            Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
+        }
+    }
+}
+
+impl Append {
+    /// From the leader its vote names; entries follow each other, none of a later term than it.
+    fn is_plausible(&self, from: NodeId) -> bool {
+        let Vote { term, node, committed } = self.vote;
+        let mut last = self.previous;
+        let follows = |entry: &LogEntry| {
+            let LogPosition { term, index } = entry.position;
+            let next = last.map_or(0, |last| last.index + 1);
+            let fits = index == next && last.is_none_or(|last| last.term <= term);
+            last = Some(entry.position);
+            fits
+        };
+        term < COUNT_MAX
+            && node == from
+            && committed
+            && is_counted(self.previous)
+            && is_counted(self.commit)
+            && self.entries.iter().all(follows)
+            && last.is_none_or(|last| last.term <= term)
+    }
+}
+
+fn is_counted(position: Option<LogPosition>) -> bool {
+    position.is_none_or(|LogPosition { term, index }| term < COUNT_MAX && index < COUNT_MAX)
 }

@@ -18,7 +18,9 @@ use crate::types::{OpId, Timestamp};
 #[derive(Debug, Default)]
 pub struct OpLog {
     entries: BTreeMap<OpId, Entry>,
-    /// Forgotten from the front.
+    /// By the committed time of recording: forgotten from the front when too old.
+    by_age: BTreeSet<(Timestamp, OpId)>,
+    /// By the name's own time: forgotten from the front when there are too many.
     by_time: BTreeSet<(Timestamp, OpId)>,
     bytes: usize,
     /// Time-ordered names at or below this may have been forgotten.
@@ -32,6 +34,8 @@ struct Entry {
     payload: u64,
     outcome: Outcome,
     bytes: usize,
+    recorded: Timestamp,
+    time: Timestamp,
 }
 
 /// Whether a command may run.
@@ -46,17 +50,15 @@ pub enum Admission {
 }
 
 impl OpLog {
-    /// Looks a command up at committed time `now`. `payload` is [`payload_hash`] of it.
-    pub fn admit(&mut self, command: &Command, payload: u64, now: Timestamp) -> Admission {
-        // What would be forgotten at once must not run: its repeat would find nothing.
-        let floor = self.floor.max(Timestamp(too_old(now).0.saturating_sub(1)));
+    /// Looks a command up. `payload` is [`payload_hash`] of it.
+    pub fn admit(&mut self, command: &Command, payload: u64) -> Admission {
         match self.entries.get(&command.op) {
             Some(entry) if entry.payload == payload => {
                 self.replays += 1;
                 Admission::Done(entry.outcome.clone())
             }
             Some(_) => Admission::Refused(Refusal::OpIdReused),
-            None if command.op.time().is_some_and(|time| time <= floor) => {
+            None if command.op.time().is_some_and(|time| time <= self.floor) => {
                 Admission::Refused(Refusal::SessionExpired)
             }
             None => Admission::New,
@@ -77,33 +79,45 @@ impl OpLog {
         };
         let name = match &command.op {
             OpId::Timed(_) => 0,
-            OpId::Named(name) => 2 * name.len(),
+            OpId::Named(name) => 3 * name.len(),
         };
         let bytes = ENTRY_BYTES + name + kept;
         self.bytes += bytes;
+        self.by_age.insert((now, command.op.clone()));
         self.by_time.insert((time, command.op.clone()));
-        let previous = self.entries.insert(command.op.clone(), Entry { payload, outcome, bytes });
+        let entry = Entry { payload, outcome, bytes, recorded: now, time };
+        let previous = self.entries.insert(command.op.clone(), entry);
         assert!(previous.is_none(), "oplog_records_once: an operation has one outcome");
         self.forget(now);
     }
 
-    /// Forgets the oldest while over a limit.
+    /// Forgets what is too old, and the names of the earliest time while there are too many.
     fn forget(&mut self, now: Timestamp) {
-        let too_old = too_old(now);
-        while let Some((time, _)) = self.by_time.first() {
-            let full = self.entries.len() > limits::OPLOG_ENTRIES_MAX
-                || self.bytes > limits::OPLOG_BYTES_MAX;
-            if !full && *time >= too_old {
-                break;
-            }
-            let Some((time, op)) = self.by_time.pop_first() else { break };
-            if op.time().is_some() {
-                self.floor = self.floor.max(time);
-            }
-            if let Some(entry) = self.entries.remove(&op) {
-                self.bytes -= entry.bytes;
-            }
+        let age = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+        let too_old = Timestamp(now.0.saturating_sub(age));
+        while let Some((recorded, op)) = self.by_age.first().cloned()
+            && recorded < too_old
+        {
+            self.remove(&op);
         }
+        while self.entries.len() > limits::OPLOG_ENTRIES_MAX || self.bytes > limits::OPLOG_BYTES_MAX
+        {
+            let Some((_, op)) = self.by_time.first().cloned() else { return };
+            self.remove(&op);
+        }
+    }
+
+    fn remove(&mut self, op: &OpId) {
+        let Some(entry) = self.entries.remove(op) else { return };
+        self.bytes -= entry.bytes;
+        self.by_age.remove(&(entry.recorded, op.clone()));
+        self.by_time.remove(&(entry.time, op.clone()));
+        self.floor = self.floor.max(op.time().unwrap_or_default());
+    }
+
+    /// The highest time of a name that was forgotten.
+    pub fn floor(&self) -> Timestamp {
+        self.floor
     }
 
     /// Outcomes remembered.
@@ -119,19 +133,14 @@ impl OpLog {
     /// Named invariants.
     pub fn check(&self) {
         assert!(self.entries.len() == self.by_time.len(), "oplog_indexes_agree");
+        assert!(self.entries.len() == self.by_age.len(), "oplog_indexes_agree");
         assert!(self.entries.len() <= limits::OPLOG_ENTRIES_MAX, "oplog_live_le_limit");
         assert!(self.bytes <= limits::OPLOG_BYTES_MAX, "oplog_bytes_le_limit");
     }
 }
 
-/// Names of an earlier time are forgotten.
-fn too_old(now: Timestamp) -> Timestamp {
-    let age = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
-    Timestamp(now.0.saturating_sub(age))
-}
-
 /// About what an entry takes in memory besides its variable parts.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 240;
 
 /// Tells a repeat from another request under the same name.
 pub fn payload_hash(command: &Command) -> u64 {
@@ -155,7 +164,7 @@ mod tests {
 
     fn run(oplog: &mut OpLog, command: &Command, now: u64) -> Admission {
         let payload = payload_hash(command);
-        let admission = oplog.admit(command, payload, Timestamp(now));
+        let admission = oplog.admit(command, payload);
         if admission == Admission::New {
             let outcome = Outcome::Refused(Refusal::NotFound);
             oplog.record(command, payload, outcome, Timestamp(now));
@@ -191,8 +200,10 @@ mod tests {
         assert_eq!(oplog.len(), 1, "the old one is over the age limit");
         let expired = Admission::Refused(Refusal::SessionExpired);
         assert_eq!(run(&mut oplog, &old, day + 2_000), expired);
-        let never_seen = command(timed(1_999), "1");
-        assert_eq!(run(&mut oplog, &never_seen, day + 2_000), expired, "it would be forgotten");
-        assert_eq!(run(&mut oplog, &command(timed(2_000), "1"), day + 2_000), Admission::New);
+        assert_eq!(run(&mut oplog, &command(timed(999), "1"), day + 2_000), expired);
+        let young_here = command(timed(1_001), "1");
+        assert_eq!(run(&mut oplog, &young_here, day + 2_000), Admission::New);
+        let recorded = Outcome::Refused(Refusal::NotFound);
+        assert_eq!(run(&mut oplog, &young_here, day + 3_000), Admission::Done(recorded));
     }
 }

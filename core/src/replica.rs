@@ -118,6 +118,24 @@ impl Replica {
                 known.len()
             ));
         }
+        for (group, namespace) in config.groups() {
+            let Some(image) = recovered.groups.get(&group) else { continue };
+            if let Some(found) = image.namespace.as_ref().filter(|found| *found != namespace) {
+                return refuse(format!(
+                    "the log holds namespace `{found}` where the configuration lists \
+                     `{namespace}`; put the namespaces back into their old order"
+                ));
+            }
+            // Two sets of nodes that each think they are the voters could both commit (X-06).
+            if let Some(voters) = image.voters().filter(|voters| **voters != [config.nodes.clone()])
+            {
+                return refuse(format!(
+                    "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
+                     lists {:?}; members cannot be changed by editing it: put the old list back",
+                    config.nodes
+                ));
+            }
+        }
         let boot = Boot(seed.child("boot").0);
         let writer = Writer::new(boot, recovered.header.seed, recovered.end);
         let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
@@ -339,7 +357,10 @@ impl Node {
                 group.read(request, id);
             }
             Request::Write { id, op, operation, .. } => {
-                let op = self.name(op)?;
+                let op = match op {
+                    Some(op) => not_from_future(op)?,
+                    None => group.name(),
+                };
                 let command = Command { op, id, operation };
                 let bytes = room(command.bytes())?;
                 if lock(&self.shared.writer).end() > limits::WAL_BYTES_MAX {
@@ -352,19 +373,6 @@ impl Node {
         Ok(())
     }
 
-    /// The operation's name, fixed at first receipt: forwarding may repeat it.
-    fn name(&self, op: Option<OpId>) -> Result<OpId, Failure> {
-        let now = executor::now().wall;
-        let Some(op) = op else {
-            return Ok(OpId::timed(now, executor::random(crate::seed::Rng::u128)));
-        };
-        let ahead = u64::try_from(limits::OP_TIME_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
-        match op.time() {
-            Some(time) if time.0 > now.0.saturating_add(ahead) => Err(Failure::OpIdFromFuture),
-            Some(_) | None => Ok(op),
-        }
-    }
-
     fn message(&mut self, message: Message) -> Result<(), DropReason> {
         if message.to != self.shared.identity.node {
             return Err(DropReason::NotForUs);
@@ -374,6 +382,9 @@ impl Node {
             return Err(DropReason::Stranger);
         }
         let group = self.groups.get(&message.group).ok_or(DropReason::Stranger)?;
+        if !message.is_plausible() {
+            return Err(DropReason::Implausible);
+        }
         match self.peers.get(&from) {
             Some(known) if *known == message.incarnation => {}
             // The peer's folder was wiped and made anew: what it promised under its name is gone,
@@ -398,11 +409,17 @@ impl Node {
             | Body::AskVote(_)
             | Body::AskPreVote(_)
             | Body::ForwardWrite { .. }
-            | Body::ForwardRead { .. } => {
-                group.message(message);
-                Ok(())
-            }
+            | Body::ForwardRead { .. } => group.message(message),
         }
+    }
+}
+
+fn not_from_future(op: OpId) -> Result<OpId, Failure> {
+    let ahead = u64::try_from(limits::OP_TIME_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
+    let latest = executor::now().wall.0.saturating_add(ahead);
+    match op.time() {
+        Some(time) if time.0 > latest => Err(Failure::OpIdFromFuture),
+        Some(_) | None => Ok(op),
     }
 }
 

@@ -46,7 +46,7 @@ impl Store {
     fn run(&mut self, command: &Command) -> Applied {
         let payload = payload_hash(command);
         self.state_hash = xxh3_64_with_seed(&payload.to_le_bytes(), self.state_hash);
-        match self.oplog.admit(command, payload, self.committed_time) {
+        match self.oplog.admit(command, payload) {
             Admission::Done(outcome) => Applied { outcome, replayed: true },
             Admission::Refused(refusal) => {
                 Applied { outcome: Outcome::Refused(refusal), replayed: false }

@@ -4,8 +4,10 @@ mod world;
 
 use std::time::Duration;
 
+use understudy_core::message::{Append, AskVote, Body, LogEntry, LogPosition, Payload, Vote};
 use understudy_core::{
-    Answer, Expected, Failure, Operation, Outcome, Refusal, Role, Token, Version,
+    Answer, Expected, Failure, Namespace, NodeId, OpId, Operation, Outcome, Refusal, Role, Token,
+    Version, limits,
 };
 use world::{World, create, id, json, put};
 
@@ -207,4 +209,120 @@ fn a_canceled_request_frees_its_place_and_gets_no_answer() {
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.replica(leader).status().requests_live, 0);
     assert!(!world.has_answer(request));
+}
+
+/// One fast wall clock must not make everybody's names old, nor a recorded one run again.
+#[test]
+fn a_leader_with_a_clock_days_ahead_expires_nobody() {
+    let mut world = World::new(3, 13);
+    let leader = world.elect();
+    let named = OpId::Named("k".to_owned());
+    world.write_named(leader, named.clone(), put("n", "1")).unwrap();
+    world.write(leader, (id("n"), Operation::Delete { expected: None })).unwrap();
+    world.crash(leader);
+    for node in 0..3 {
+        world.move_wall(node, 2 * 24 * 60 * 60 * 1000);
+    }
+    let fast = world.elect();
+    world.write(fast, put("m", "1")).unwrap();
+    for node in 0..3 {
+        world.move_wall(node, 0);
+    }
+    let again = world.write_named(fast, named, put("n", "1")).unwrap();
+    assert!(matches!(again, Answer::Done { replayed: true, .. }), "{again:?}");
+    world.write(fast, put("m", "2")).unwrap();
+    world.write_named(fast, world::op(7), put("m", "3")).unwrap();
+}
+
+/// two sets of nodes that each think they are the voters could both commit.
+#[test]
+fn a_member_list_that_was_edited_is_refused() {
+    let mut world = World::new(1, 14);
+    world.elect();
+    world.config_mut().nodes = vec![NodeId(1), NodeId(2), NodeId(3)];
+    let error = world.try_restart(0).unwrap_err().to_string();
+    assert!(error.contains("members cannot be changed by editing"), "{error}");
+}
+
+#[test]
+fn a_namespace_under_another_name_is_refused() {
+    let mut world = World::new(1, 15);
+    world.elect();
+    world.config_mut().namespaces = vec![Namespace::new("others").unwrap()];
+    let error = world.try_restart(0).unwrap_err().to_string();
+    assert!(error.contains("the log holds namespace `things`"), "{error}");
+}
+
+/// More than fits into one message comes in several.
+#[test]
+fn many_large_documents_are_read_and_deleted_through_a_follower() {
+    let mut world = World::new(3, 16);
+    let leader = world.elect();
+    let follower = (0..3).find(|&node| node != leader).unwrap();
+    let document = format!("\"{}\"", "x".repeat(300_000));
+    for n in 0..130 {
+        world.write(leader, create(&format!("d{n}"), &document)).unwrap();
+        world.trace.clear();
+    }
+    let records = world.read_together(follower, (0..130).map(|n| format!("d{n}")));
+    for (n, answer) in records.into_iter().enumerate() {
+        let Ok(Answer::Read { record: Some(record), .. }) = answer else {
+            panic!("d{n}: {answer:?}")
+        };
+        assert_eq!(record.value.as_bytes().len(), document.len());
+    }
+    let delete = |n| (id(&format!("d{n}")), Operation::Delete { expected: None });
+    for answer in world.write_together(follower, (0..130).map(delete)) {
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+    assert!(world.largest_message < limits::FRAME_BYTES_MAX / 2);
+    assert_eq!(world.group(leader).actors, 0);
+}
+
+/// Well formed, but nothing a replica would say: dropped before it can reach an assertion.
+#[test]
+fn implausible_messages_are_dropped_and_the_replica_goes_on() {
+    let mut world = World::new(3, 17);
+    let leader = world.elect();
+    let from = world.replica((leader + 1) % 3).status().identity;
+    let vote = |term, committed| Vote { term, node: from.node, committed };
+    let position = |term, index| LogPosition { term, index };
+    let append =
+        |vote, previous, entries, commit| Body::Append(Append { vote, previous, entries, commit });
+    let entry = |term, index| LogEntry { position: position(term, index), payload: Payload::Blank };
+    let ask = |vote| AskVote { vote, last: None, transfer: true };
+    let other = Vote { term: 9, node: NodeId(77), committed: true };
+    let bodies = vec![
+        append(vote(9, true), None, vec![entry(9, 100_000)], None),
+        append(vote(9, true), Some(position(1, 3)), vec![entry(1, 4), entry(1, 6)], None),
+        append(vote(9, true), Some(position(1, 3)), vec![entry(10, 4)], None),
+        append(vote(9, true), None, vec![], Some(position(1, u64::MAX))),
+        append(vote(9, false), None, vec![], None),
+        append(other, None, vec![], None),
+        append(vote(u64::MAX, true), None, vec![], None),
+        Body::AskVote(ask(vote(u64::MAX, false))),
+        Body::AskPreVote(ask(vote(9, true))),
+        Body::ForwardWrite { commands: vec![] },
+        Body::ForwardRead { ids: vec![] },
+    ];
+    let count = bodies.len();
+    for body in bodies {
+        world.inject(leader, &from, body);
+    }
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.dropped_implausible, count);
+    world.write(leader, create("a", "1")).unwrap();
+}
+
+/// A replica without followers is level with itself.
+#[test]
+fn a_single_node_is_never_behind() {
+    let mut world = World::new(1, 18);
+    let node = world.elect();
+    world.write(node, create("a", "1")).unwrap();
+    world.run_for(Duration::from_secs(30));
+    let Ok(Answer::Read { age: Some(age), .. }) = world.read_eventual(node, "a") else {
+        panic!("a read's answer")
+    };
+    assert!(age < Duration::from_secs(1), "{age:?}");
 }

@@ -114,10 +114,10 @@ impl Folder {
         let path = wal_path(&self.path);
         let open = || -> std::io::Result<File> {
             let file = OpenOptions::new().write(true).open(&path)?;
-            if file.metadata()?.len() != len {
-                file.set_len(len)?;
-                file.sync_all()?;
-            }
+            file.set_len(len)?;
+            // Always: what was read may be in the page cache only, and the replica counts all of it
+            // as durable from here on.
+            file.sync_all()?;
             Ok(file)
         };
         open().with_context(|| format!("cannot write the log `{}`", path.display()))

@@ -13,18 +13,19 @@ use super::executor::{self, lock};
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Network;
-use super::shared::{Shared, mono};
+use super::shared::{Forwarded, Shared, mono};
 use super::{Raft, TypeConfig, convert};
 use crate::command::Command;
 use crate::config::Timing;
 use crate::effect::{Answer, Effect};
-use crate::event::{Event, Role};
+use crate::event::{DropReason, Event, Role};
 use crate::input::RequestId;
 use crate::limits;
 use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message};
 use crate::status::GroupStatus;
 use crate::store::Store;
-use crate::types::{ActorId, GroupId, Instant, Namespace, NodeId, Record, Timestamp};
+use crate::types::{ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, Timestamp};
+use crate::wal::frame::Record as WalRecord;
 use crate::wal::recover::GroupImage;
 
 pub(crate) mod read;
@@ -45,6 +46,8 @@ pub struct Group {
     stamp: Mutex<Stamp>,
     turn: Mutex<Turn>,
     seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
+    /// Held once by each question of a peer that is being worked on.
+    questions: Arc<()>,
 }
 
 /// When this replica last knew that it was level with its leader.
@@ -87,6 +90,9 @@ impl Group {
         shared: Arc<Shared>,
         image: GroupImage,
     ) -> Result<Group, String> {
+        if image.namespace.is_none() {
+            lock(&shared.writer).push(&WalRecord::Namespace(id, namespace.clone()));
+        }
         let log = Log::new(id, shared.clone(), image)?;
         let store: Arc<Mutex<Store>> = Arc::default();
         let machine = Machine {
@@ -115,7 +121,7 @@ impl Group {
             });
         }
         let metrics = raft.metrics();
-        let (level, stamp, turn, seen) = Default::default();
+        let (level, stamp, turn, seen, questions) = Default::default();
         Ok(Group {
             id,
             namespace,
@@ -129,6 +135,7 @@ impl Group {
             stamp,
             turn,
             seen,
+            questions,
         })
     }
 
@@ -155,32 +162,33 @@ impl Group {
     }
 
     /// A peer's message; answers have been handed over already.
-    pub fn message(self: &Arc<Group>, message: Message) {
+    ///
+    /// # Errors
+    /// [`DropReason::Busy`] when as many questions as may be are being worked on: a disk that
+    /// stands still must not let them pile up.
+    pub fn message(self: &Arc<Group>, message: Message) -> Result<(), DropReason> {
         let (from, exchange) = (message.from, message.exchange);
         let origin = Origin::Peer(from, exchange);
-        let group = self.clone();
-        let answer = move |body| group.shared.answer(from, group.id, exchange, body);
-        let group = self.clone();
+        let answer = move |group: &Group, body| group.shared.answer(from, group.id, exchange, body);
         match message.body {
-            Body::Append(append) => executor::spawn(async move {
-                answer(Body::AppendReply(group.append(append).await));
-            }),
-            Body::AskVote(ask) => executor::spawn(async move {
-                if let Ok(response) = group.raft.vote(convert::vote_request(ask)).await {
-                    answer(Body::VoteReply(convert::vote_reply(&response)));
+            body @ (Body::Append(_) | Body::AskVote(_) | Body::AskPreVote(_)) => {
+                if Arc::strong_count(&self.questions) > limits::QUESTIONS_MAX {
+                    return Err(DropReason::Busy);
                 }
-            }),
-            Body::AskPreVote(ask) => executor::spawn(async move {
-                if let Ok(response) = group.raft.pre_vote(convert::vote_request(ask)).await {
-                    answer(Body::PreVoteReply(convert::vote_reply(&response)));
-                }
-            }),
-            Body::ForwardWrite { commands } => match self.shared.forwarded(commands.len()) {
-                None => answer(Body::ForwardWriteReply(Err(ForwardFailed::Busy))),
+                let (group, open) = (self.clone(), self.questions.clone());
+                executor::spawn(async move {
+                    if let Some(body) = group.question(body).await {
+                        answer(&group, body);
+                    }
+                    drop(open);
+                });
+            }
+            Body::ForwardWrite { commands } => match self.room(commands.len()) {
+                None => answer(self, Body::ForwardWriteReply(Err(ForwardFailed::Busy))),
                 room => lock(&self.turn).writes.push(write::Item { origin, commands, _room: room }),
             },
             Body::ForwardRead { ids } => match self.shared.forwarded(ids.len()) {
-                None => answer(Body::ForwardReadReply(Err(ForwardFailed::Busy))),
+                None => answer(self, Body::ForwardReadReply(Err(ForwardFailed::Busy))),
                 room => lock(&self.turn).reads.push(read::Item { origin, ids, _room: room }),
             },
             Body::AppendReply(_)
@@ -188,6 +196,34 @@ impl Group {
             | Body::PreVoteReply(_)
             | Body::ForwardWriteReply(_)
             | Body::ForwardReadReply(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Room for forwarded writes, if the log has some too.
+    fn room(&self, count: usize) -> Option<Forwarded> {
+        let log_is_full = lock(&self.shared.writer).end() > limits::WAL_BYTES_MAX;
+        if log_is_full { None } else { self.shared.forwarded(count) }
+    }
+
+    async fn question(&self, body: Body) -> Option<Body> {
+        match body {
+            Body::Append(append) => Some(Body::AppendReply(self.append(append).await)),
+            Body::AskVote(ask) => {
+                let response = self.raft.vote(convert::vote_request(ask)).await.ok()?;
+                Some(Body::VoteReply(convert::vote_reply(&response)))
+            }
+            Body::AskPreVote(ask) => {
+                let response = self.raft.pre_vote(convert::vote_request(ask)).await.ok()?;
+                Some(Body::PreVoteReply(convert::vote_reply(&response)))
+            }
+            Body::AppendReply(_)
+            | Body::VoteReply(_)
+            | Body::PreVoteReply(_)
+            | Body::ForwardWrite { .. }
+            | Body::ForwardWriteReply(_)
+            | Body::ForwardRead { .. }
+            | Body::ForwardReadReply(_) => None,
         }
     }
 
@@ -199,7 +235,11 @@ impl Group {
             return AppendReply::Failed;
         };
         if matches!(response, AppendEntriesResponse::Success) {
-            lock(&self.level).told = Some((commit, heard));
+            let mut level = lock(&self.level);
+            // One that was overtaken on its way tells less than is known.
+            if level.told.is_none_or(|(known, _)| commit >= known) {
+                level.told = Some((commit, heard));
+            }
         }
         convert::append_reply(&response)
     }
@@ -238,6 +278,8 @@ impl Group {
         }
         let role = (role(metrics.state), metrics.current_term, metrics.current_leader);
         let leads = role.0 == Role::Leader;
+        // A leader without followers is its own quorum, at any time.
+        let alone = self.shared.config.nodes.len() == 1;
         let quorum_acked =
             metrics.last_quorum_acked.map(openraft::metrics::SerdeInstant::into_inner);
         drop(metrics);
@@ -250,9 +292,8 @@ impl Group {
         let applied = applied_count(lock(&self.store).applied());
         let mut level = lock(&self.level);
         if leads && applied >= self.log.committed() {
-            level.at = level.at.max(quorum_acked);
-        } else if let Some((commit, at)) = level.told.filter(|(commit, _)| applied >= *commit) {
-            level.told = Some((commit, at));
+            level.at = level.at.max(if alone { Some(mono()) } else { quorum_acked });
+        } else if let Some((_, at)) = level.told.filter(|(commit, _)| applied >= *commit) {
             level.at = level.at.max(Some(at));
         }
     }
@@ -297,6 +338,21 @@ impl Group {
         store.rows().iter().map(|(id, record)| (id.clone(), record.clone())).collect()
     }
 
+    /// A name for a write that came without one. Its time is the wall clock's, kept between what
+    /// the op-log has forgotten and what committed time allows, so that a wrong clock here spoils
+    /// nobody's names, this one's included.
+    pub fn name(&self) -> OpId {
+        let wall = executor::now().wall;
+        let store = lock(&self.store);
+        let slack = u64::try_from(limits::COMMITTED_TIME_SLACK.as_millis()).unwrap_or(u64::MAX);
+        let latest = match store.committed_time() {
+            Timestamp(0) => wall,
+            committed => Timestamp(committed.0.saturating_add(slack)),
+        };
+        let earliest = Timestamp(store.oplog().floor().0.saturating_add(1));
+        OpId::timed(wall.min(latest).max(earliest), executor::random(crate::seed::Rng::u128))
+    }
+
     // ---- shared by reads and writes -----------------------------------------------------------
 
     fn lookup(&self, id: &ActorId) -> (Option<Record>, u64) {
@@ -324,17 +380,20 @@ impl Group {
         }
     }
 
-    /// The leader's stamp for a batch: its wall clock, but within a term no further than its
-    /// monotonic clock has run, plus [`limits::COMMITTED_TIME_SLACK`], and never backwards.
+    /// The leader's stamp for a batch: its wall clock, but never backwards, and within a term no
+    /// further than twice what its monotonic clock has run plus [`limits::COMMITTED_TIME_SLACK`]:
+    /// time that stood still while the cluster was down is caught up with, and a wall clock that is
+    /// days ahead cannot make everything old at once (ADR 4).
     fn stamp(&self) -> Timestamp {
         let now = executor::now();
         let term = self.metrics.borrow_watched().current_term;
         let committed = lock(&self.store).committed_time();
         let mut stamp = lock(&self.stamp);
         if stamp.term != term {
-            *stamp = Stamp { term, from: committed.max(now.wall), at: now.mono };
+            let from = if committed == Timestamp(0) { now.wall } else { committed };
+            *stamp = Stamp { term, from, at: now.mono };
         }
-        let run = now.mono.since(stamp.at) + limits::COMMITTED_TIME_SLACK;
+        let run = now.mono.since(stamp.at) * 2 + limits::COMMITTED_TIME_SLACK;
         let bound = stamp.from.0.saturating_add(u64::try_from(run.as_millis()).unwrap_or(u64::MAX));
         committed.max(Timestamp(now.wall.0.min(bound)))
     }

@@ -13,7 +13,7 @@
 use crate::codec::{self, Corrupt};
 use crate::limits;
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
-use crate::types::{GroupId, Identity, Incarnation, NodeId};
+use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId};
 
 const MAGIC: &[u8; 8] = b"UNDRSTDY";
 const VERSION: u32 = 1;
@@ -40,13 +40,15 @@ pub enum Record {
     Peer(NodeId, Incarnation),
     /// Says nothing but its attestation.
     Trailer,
+    /// The namespace that the group holds; its first record.
+    Namespace(GroupId, Namespace),
 }
 
 /// A frame as read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What it says.
-    pub record: Record,
+    /// What it says; `None` for an intact frame of a kind this version does not know.
+    pub record: Option<Record>,
     /// Every byte of the file below this offset was synced before this frame was written.
     pub attested: u64,
     /// Where the next frame starts.
@@ -124,6 +126,7 @@ pub fn encode(bytes: &mut Vec<u8>, seed: u32, offset: u64, attested: u64, record
         Record::Commit(group, position) => (5, at(group, *position), vec![]),
         Record::Peer(node, incarnation) => (6, (GroupId(0), incarnation.0, node.0), vec![]),
         Record::Trailer => (7, (GroupId(0), 0, 0), vec![]),
+        Record::Namespace(group, name) => (8, at(group, zero), name.as_str().as_bytes().to_vec()),
     };
     let start = bytes.len();
     bytes.extend(length32(payload.len()).to_le_bytes());
@@ -154,7 +157,7 @@ pub fn decode(file: &[u8], seed: u32, offset: usize) -> Option<Frame> {
     }
     let payload = &frame[FRAME_HEADER..FRAME_HEADER + length];
     let position = LogPosition { term: u64_at(header, 16), index: u64_at(header, 24) };
-    let record = decode_record(header[8], GroupId(u32_at(header, 12)), position, payload)?;
+    let record = decode_record(header[8], GroupId(u32_at(header, 12)), position, payload);
     Some(Frame { record, attested: u64_at(header, 32), end: u64::try_from(end).ok()? })
 }
 
@@ -179,12 +182,16 @@ fn decode_record(
         (5, []) => Record::Commit(group, position),
         (6, []) => Record::Peer(node, Incarnation(position.term)),
         (7, []) => Record::Trailer,
+        (8, name) => {
+            let name = std::str::from_utf8(name).ok()?;
+            Record::Namespace(group, Namespace::new(name).ok()?)
+        }
         _ => return None,
     })
 }
 
 /// Over the file's identity, the offset, and the frame without its CRC field.
-fn frame_crc(seed: u32, offset: u64, frame: &[u8]) -> u32 {
+pub fn frame_crc(seed: u32, offset: u64, frame: &[u8]) -> u32 {
     let crc = crc32c::crc32c_append(seed, &offset.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &frame[..4]);
     crc32c::crc32c_append(crc, &frame[8..])

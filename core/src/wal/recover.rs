@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::frame::{self, ALIGN, FRAME_HEADER, FileHeader, Record};
 use crate::codec::Corrupt;
-use crate::message::{LogEntry, LogPosition, Vote};
-use crate::types::{GroupId, Incarnation, NodeId};
+use crate::message::{LogEntry, LogPosition, Payload, Vote};
+use crate::types::{GroupId, Incarnation, Namespace, NodeId};
 
 /// What a WAL said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Recovered {
 pub struct GroupImage {
     /// Without gap (`wal_contiguous`).
     pub entries: VecDeque<LogEntry>,
+    /// The namespace it holds.
+    pub namespace: Option<Namespace>,
     /// The last vote.
     pub vote: Option<Vote>,
     /// The last purge mark.
@@ -124,7 +126,11 @@ pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
     };
     let mut at = header.length;
     while let Some(frame) = frame::decode(file, header.seed, at) {
-        recovered.replay(frame.record).map_err(|Corrupt(what)| {
+        // Intact, so never a torn write: somebody who knew what it means has written it.
+        let record = frame.record.ok_or_else(|| {
+            Corrupt(format!("the intact record at byte {at} was written by another version"))
+        })?;
+        recovered.replay(record).map_err(|Corrupt(what)| {
             Corrupt(format!("the intact record at byte {at} does not follow: {what}"))
         })?;
         at = usize::try_from(frame.end).unwrap_or(file.len());
@@ -155,6 +161,7 @@ impl Recovered {
                 self.peers.insert(node, incarnation);
             }
             Record::Trailer => {}
+            Record::Namespace(group, name) => self.group(group).namespace = Some(name),
         }
         Ok(())
     }
@@ -168,6 +175,14 @@ impl GroupImage {
     /// The position of the last entry, or of the purge mark when there is none.
     pub fn last(&self) -> Option<LogPosition> {
         self.entries.back().map(|entry| entry.position).or(self.purged)
+    }
+
+    /// The voters of the last membership entry, committed or not.
+    pub fn voters(&self) -> Option<&Vec<Vec<NodeId>>> {
+        self.entries.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Membership { configs, .. } => Some(configs),
+            Payload::Blank | Payload::Batch(_) => None,
+        })
     }
 
     fn append(&mut self, entry: LogEntry) -> Result<(), Corrupt> {

@@ -18,6 +18,10 @@ pub struct World {
     pub trace: String,
     /// Messages dropped because their sender's folder was made anew.
     pub dropped_other_incarnation: usize,
+    /// Messages dropped because no replica says such a thing.
+    pub dropped_implausible: usize,
+    /// Bytes of the largest message sent.
+    pub largest_message: usize,
 }
 
 struct Node {
@@ -27,6 +31,7 @@ struct Node {
     disk_fails: bool,
     inbox: VecDeque<Input>,
     boots: u64,
+    wall_ahead_ms: u64,
 }
 
 pub fn id(id: &str) -> ActorId {
@@ -66,6 +71,8 @@ impl World {
             replies: BTreeMap::new(),
             trace: String::new(),
             dropped_other_incarnation: 0,
+            dropped_implausible: 0,
+            largest_message: 0,
             config,
         };
         for node in 1..=nodes {
@@ -76,7 +83,15 @@ impl World {
             };
             let disk = Replica::format_wal(&identity);
             let (replica, inbox) = (None, VecDeque::new());
-            let node = Node { identity, replica, disk, disk_fails: false, inbox, boots: 0 };
+            let node = Node {
+                identity,
+                replica,
+                disk,
+                disk_fails: false,
+                inbox,
+                boots: 0,
+                wall_ahead_ms: 0,
+            };
             world.nodes.push(node);
             world.restart(world.nodes.len() - 1);
         }
@@ -84,14 +99,35 @@ impl World {
     }
 
     pub fn restart(&mut self, at: usize) {
+        self.try_restart(at).unwrap();
+    }
+
+    pub fn config_mut(&mut self) -> &mut ClusterConfig {
+        &mut self.config
+    }
+
+    pub fn move_wall(&mut self, at: usize, ahead_ms: u64) {
+        self.nodes[at].wall_ahead_ms = ahead_ms;
+    }
+
+    /// A message that nobody has sent.
+    pub fn inject(&mut self, at: usize, from: &Identity, body: message::Body) {
+        let exchange = message::Exchange { boot: Boot(0), number: 1 };
+        let (to, incarnation) = (self.nodes[at].identity.node, from.incarnation);
+        let message = Message { from: from.node, incarnation, to, group: GROUP, exchange, body };
+        self.nodes[at].inbox.push_back(Input::Message(message));
+    }
+
+    pub fn try_restart(&mut self, at: usize) -> Result<(), RecoverError> {
         let node = &mut self.nodes[at];
         node.boots += 1;
         let seed = self.seed.child(&format!("node/{at}/{}", node.boots));
         let image = DiskImage { wal: node.disk.clone() };
-        let replica = Replica::recover(&self.config, &node.identity, seed, image).unwrap();
+        let replica = Replica::recover(&self.config, &node.identity, seed, image)?;
         node.disk.truncate(replica.wal_len() as usize);
         node.replica = Some(replica);
         node.inbox.push_back(Input::Wake);
+        Ok(())
     }
 
     pub fn crash(&mut self, at: usize) {
@@ -141,8 +177,9 @@ impl World {
 
     fn step(&mut self, at: usize) -> bool {
         let mono = Instant(self.now);
-        let now = Now { mono, wall: Timestamp(1_000_000 + self.now / 1_000_000) };
         let node = &mut self.nodes[at];
+        let wall = Timestamp(1_000_000 + self.now / 1_000_000 + node.wall_ahead_ms);
+        let now = Now { mono, wall };
         let Some(replica) = &mut node.replica else { return false };
         let due = replica.deadline().is_some_and(|due| due <= mono);
         if node.inbox.is_empty() && !due {
@@ -161,6 +198,7 @@ impl World {
     fn effect(&mut self, at: usize, effect: Effect) {
         match effect {
             Effect::Send { to, message } => {
+                self.largest_message = self.largest_message.max(codec::encode(&message).len());
                 let to = self.nodes.iter_mut().find(|node| node.identity.node == to).unwrap();
                 if to.replica.is_some() {
                     to.inbox.push_back(Input::Message(message));
@@ -183,6 +221,9 @@ impl World {
             }
             Effect::Event(Event::Dropped { reason: DropReason::OtherIncarnation, .. }) => {
                 self.dropped_other_incarnation += 1;
+            }
+            Effect::Event(Event::Dropped { reason: DropReason::Implausible, .. }) => {
+                self.dropped_implausible += 1;
             }
             Effect::Event(_) | Effect::Fatal { .. } => {}
         }
@@ -279,6 +320,23 @@ impl World {
         let namespace = self.config.namespaces[0].clone();
         let request = self.request(at, Request::Read { namespace, id: id(actor), level });
         self.answer(request)
+    }
+
+    pub fn read_together(
+        &mut self,
+        at: usize,
+        actors: impl IntoIterator<Item = String>,
+    ) -> Vec<Response> {
+        let namespace = self.config.namespaces[0].clone();
+        let level = ReadLevel::Linearizable;
+        let requests: Vec<_> = actors
+            .into_iter()
+            .map(|actor| {
+                let namespace = namespace.clone();
+                self.request(at, Request::Read { namespace, id: id(&actor), level })
+            })
+            .collect();
+        requests.into_iter().map(|request| self.answer(request)).collect()
     }
 
     pub fn read(&mut self, at: usize, actor: &str) -> Response {

@@ -10,6 +10,7 @@ use openraft::errors::{LinearizableReadError, RaftError};
 
 use super::{Group, Origin, RETRY_PAUSE};
 use crate::effect::Answer;
+use crate::limits;
 use crate::message::{Body, ForwardFailed};
 use crate::raft::runtime::{Runtime, timeout_at};
 use crate::raft::shared::{Forwarded, mono};
@@ -54,7 +55,8 @@ pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
             && !items.is_empty()
             && let Some((records, applied)) = ask_there(&group, leader, &items).await
         {
-            return distribute(&group, items, records, applied);
+            distribute(&group, &mut items, records, applied);
+            continue;
         }
         Runtime::sleep(RETRY_PAUSE).await;
     }
@@ -83,7 +85,7 @@ async fn ask_there(
     let ids: Vec<ActorId> = items.iter().flat_map(|item| &item.ids).cloned().collect();
     let count = ids.len();
     match group.forward(leader, Body::ForwardRead { ids }).await? {
-        Body::ForwardReadReply(Ok((records, applied))) if records.len() == count => {
+        Body::ForwardReadReply(Ok((records, applied))) if (1..=count).contains(&records.len()) => {
             Some((records, applied))
         }
         _ => None,
@@ -91,19 +93,29 @@ async fn ask_there(
 }
 
 fn answer_here(group: &Group, item: Item) {
-    let mut applied = 0;
+    let (mut applied, mut bytes) = (0, 0);
     let mut records = Vec::with_capacity(item.ids.len());
     for id in &item.ids {
         let (record, at) = group.lookup(id);
+        bytes += 128 + record.as_ref().map_or(0, |record| record.value.as_bytes().len());
+        // A peer asks again for what does not fit into one answer.
+        if bytes > limits::ANSWER_BYTES_MAX && !records.is_empty() {
+            break;
+        }
         records.push(record);
         applied = at;
     }
-    distribute(group, vec![item], records, applied);
+    distribute(group, &mut vec![item], records, applied);
 }
 
-fn distribute(group: &Group, items: Vec<Item>, records: Vec<Option<Record>>, applied: u64) {
+/// Answers the items whose records are here, in order; those behind them stay.
+fn distribute(group: &Group, items: &mut Vec<Item>, records: Vec<Option<Record>>, applied: u64) {
     let mut records = records.into_iter();
-    for item in items {
+    let waiting = std::mem::take(items);
+    let mut waiting = waiting.into_iter();
+    while records.len() > 0
+        && let Some(item) = waiting.next()
+    {
         let mine: Vec<_> = records.by_ref().take(item.ids.len()).collect();
         match item.origin {
             Origin::Peer(from, exchange) => {
@@ -118,4 +130,5 @@ fn distribute(group: &Group, items: Vec<Item>, records: Vec<Option<Record>>, app
             }
         }
     }
+    items.extend(waiting);
 }

@@ -8,8 +8,9 @@ use openraft::async_runtime::AsyncRuntime as _;
 use openraft::errors::{ClientWriteError, RaftError};
 
 use super::{Group, Origin, RETRY_PAUSE};
-use crate::command::{Batch, Command, Outcome};
+use crate::command::{Batch, Command, Outcome, Refusal};
 use crate::effect::{Answer, Failure};
+use crate::limits;
 use crate::message::{Applied, Body, ForwardFailed};
 use crate::raft::runtime::Runtime;
 use crate::raft::shared::{Forwarded, Shared};
@@ -35,7 +36,7 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
         }
         mark(shared, &items, true);
         let failed = match attempt_here(&group, &items).await {
-            Ok(results) => return distribute(&group, items, results),
+            Ok(results) => return settle(&group, &mut items, results, maybe),
             Err(failed) => failed,
         };
         maybe |= failed == ForwardFailed::Unknown;
@@ -46,8 +47,14 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
             && !items.is_empty()
         {
             match attempt_there(&group, leader, &items).await {
-                Ok(results) => return distribute(&group, items, results),
-                Err(failed) => maybe |= failed == ForwardFailed::Unknown,
+                Ok(results) => {
+                    settle(&group, &mut items, results, maybe);
+                    if items.is_empty() {
+                        return;
+                    }
+                }
+                // Whatever it answered: the network may repeat the question when it leads again.
+                Err(_) => maybe = true,
             }
         }
         mark(shared, &items, maybe);
@@ -75,7 +82,7 @@ async fn attempt_there(
     let commands = commands(items);
     let count = commands.len();
     match group.forward(leader, Body::ForwardWrite { commands }).await {
-        Some(Body::ForwardWriteReply(Ok(results))) if results.len() == count => Ok(results),
+        Some(Body::ForwardWriteReply(Ok(results))) if results.len() <= count => Ok(results),
         Some(Body::ForwardWriteReply(Err(failed))) => Err(failed),
         Some(_) | None => Err(ForwardFailed::Unknown),
     }
@@ -93,27 +100,57 @@ fn mark(shared: &Shared, items: &[Item], maybe: bool) {
     }
 }
 
-fn distribute(group: &Group, items: Vec<Item>, results: Vec<Applied>) {
+/// Answers the items whose results are here, in order; those behind them stay. `maybe` says that an
+/// earlier attempt has ended without an answer.
+fn settle(group: &Group, items: &mut Vec<Item>, results: Vec<Applied>, maybe: bool) {
     let mut results = results.into_iter();
-    for item in items {
+    let waiting = std::mem::take(items);
+    let mut waiting = waiting.into_iter();
+    while results.len() > 0
+        && let Some(item) = waiting.next()
+    {
         let ops: Vec<OpId> = item.commands.into_iter().map(|command| command.op).collect();
-        let results: Vec<Applied> = results.by_ref().take(ops.len()).collect();
+        let mut mine: Vec<Applied> = results.by_ref().take(ops.len()).collect();
         match item.origin {
             Origin::Peer(from, exchange) => {
-                let body = Body::ForwardWriteReply(Ok(results));
+                fit_one_message(&mut mine);
+                let body = Body::ForwardWriteReply(Ok(mine));
                 group.shared.answer(from, group.id, exchange, body);
             }
             Origin::Client(request) => {
-                for (op, result) in ops.into_iter().zip(results) {
-                    group.shared.reply(request, response(op, result));
+                for (op, result) in ops.into_iter().zip(mine) {
+                    group.shared.reply(request, response(op, result, maybe));
                 }
             }
         }
     }
+    items.extend(waiting);
 }
 
-fn response(op: OpId, Applied { outcome, replayed }: Applied) -> Result<Answer, Failure> {
+/// Keeps the results that fit into an answer; whoever asked asks again for the rest, and gets them
+/// from the op-log.
+fn fit_one_message(results: &mut Vec<Applied>) {
+    let mut bytes = 0;
+    let fits = results.iter().take_while(|result| {
+        let first = bytes == 0;
+        bytes += 128;
+        if let Outcome::Deleted { record, .. } = &result.outcome {
+            bytes += record.value.as_bytes().len();
+        }
+        first || bytes <= limits::ANSWER_BYTES_MAX
+    });
+    let fits = fits.count();
+    results.truncate(fits);
+}
+
+fn response(
+    op: OpId,
+    Applied { outcome, replayed }: Applied,
+    maybe: bool,
+) -> Result<Answer, Failure> {
     match outcome {
+        // An earlier attempt of ours may be what the op-log has forgotten.
+        Outcome::Refused(Refusal::SessionExpired) if maybe => Err(Failure::Unknown),
         Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
         Outcome::Written { .. } | Outcome::Deleted { .. } => {
             Ok(Answer::Done { op, outcome, replayed })

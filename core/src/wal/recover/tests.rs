@@ -160,6 +160,19 @@ fn a_gap_between_intact_entries_is_corruption() {
     assert!(error.0.contains("wal_contiguous"), "{error}");
 }
 
+/// An intact checksum proves that it was written whole.
+#[test]
+fn an_intact_record_of_an_unknown_kind_is_refused_and_never_cut() {
+    let mut file = File::new();
+    file.entry(0, 1, 0);
+    let at = file.push(0, &Record::Trailer);
+    file.bytes[at + 8] = 99;
+    let crc = crate::wal::frame::frame_crc(file.seed, at as u64, &file.bytes[at..]);
+    file.bytes[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+    let error = recover(&file.bytes).unwrap_err();
+    assert!(error.0.contains("another version"), "{error}");
+}
+
 #[test]
 fn purged_entries_are_gone_and_the_mark_stays() {
     let mut file = File::new();
