@@ -28,10 +28,12 @@ impl Clock {
         self.base_mono = rng.below(1_000_000_000_000);
     }
 
-    /// Moves the wall clock, never so far that young operation names look like a mistake.
+    /// Moves the wall clock: days ahead, but never so far behind that the names of young operations
+    /// are refused as coming from the future.
     pub fn jump_wall(&mut self, by_ms: i64) {
-        const AHEAD_MAX_MS: i64 = 120_000;
-        self.wall_ahead_ms = (self.wall_ahead_ms + by_ms).clamp(-AHEAD_MAX_MS, AHEAD_MAX_MS);
+        const BEHIND_MAX_MS: i64 = 120_000;
+        const AHEAD_MAX_MS: i64 = 10 * 24 * 60 * 60 * 1_000;
+        self.wall_ahead_ms = (self.wall_ahead_ms + by_ms).clamp(-BEHIND_MAX_MS, AHEAD_MAX_MS);
     }
 
     /// What a step at `true_ns` is told.

@@ -82,7 +82,11 @@ impl Nemesis {
             }
             Act::FailSync => self.stage.world().fail_sync(node),
             Act::WallJump => {
-                let by_ms = i64::try_from(self.rng.below(240_000)).unwrap_or(0) - 120_000;
+                // Now and then days ahead: what one node takes for the time must not age what all
+                // of them remember.
+                let days = if self.rng.ppm(300_000) { self.rng.between(1, 3) } else { 0 };
+                let ahead = days * 24 * 60 * 60 * 1_000 + self.rng.below(240_000);
+                let by_ms = i64::try_from(ahead).unwrap_or(0) - 120_000;
                 self.stage.world().jump_wall(node, by_ms);
             }
         }

@@ -380,6 +380,18 @@ impl Group {
         }
     }
 
+    /// Ok when this replica leads and has applied its term's first entry, and so everything before
+    /// it: only then does it know the committed time that its stamps go on from. Else who may lead.
+    fn may_propose(&self) -> Result<(), Option<NodeId>> {
+        let metrics = self.metrics.borrow_watched();
+        if role(metrics.state) != Role::Leader {
+            return Err(metrics.current_leader);
+        }
+        let applied = lock(&self.store).applied();
+        let ready = applied.is_some_and(|applied| applied.term == metrics.current_term);
+        if ready { Ok(()) } else { Err(None) }
+    }
+
     /// The leader's stamp for a batch: its wall clock, but never backwards, and within a term no
     /// further than twice what its monotonic clock has run plus [`limits::COMMITTED_TIME_SLACK`]:
     /// time that stood still while the cluster was down is caught up with, and a wall clock that is

@@ -63,6 +63,7 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
 }
 
 async fn attempt_here(group: &Group, items: &[Item]) -> Result<Vec<Applied>, ForwardFailed> {
+    group.may_propose().map_err(|hint| ForwardFailed::NotLeader { hint })?;
     let batch = Batch { time: group.stamp(), commands: commands(items).into() };
     match group.raft.client_write(batch).await {
         Ok(response) => Ok(response.data),
