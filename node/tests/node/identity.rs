@@ -106,7 +106,7 @@ fn nodes_of_different_configurations_name_the_difference() {
     let (config, log) = (node.config(), node.config().with_file_name("log"));
     world.cluster.kill(2).unwrap();
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("\"second\"", "\"other\"")).unwrap();
+    fs::write(&config, text.replace("\"second\"", "\"second\", \"third\"")).unwrap();
     world.cluster.start_node(2).unwrap();
     crate::world::eventually("both sides name the field", || {
         let first = world.cluster.nodes[0].config().with_file_name("log");
