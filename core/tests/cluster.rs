@@ -326,3 +326,19 @@ fn a_single_node_is_never_behind() {
     };
     assert!(age < Duration::from_secs(1), "{age:?}");
 }
+
+/// The network may repeat what was forwarded, when whoever refused it leads again.
+#[test]
+fn a_write_that_was_forwarded_is_never_said_not_to_have_happened() {
+    let mut world = World::new(3, 19);
+    let leader = world.elect();
+    world.settle();
+    let others: Vec<usize> = (0..3).filter(|&node| node != leader).collect();
+    world.crash(others[1]);
+    world.crash(leader);
+    world.restart(leader);
+    world.timeout = Duration::from_millis(60);
+    // It still takes the restarted node for the leader, and is told that it is not.
+    let write = world.write(others[0], create("a", "1"));
+    assert_eq!(write, Err(Failure::Unknown));
+}

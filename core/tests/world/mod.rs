@@ -22,6 +22,8 @@ pub struct World {
     pub dropped_implausible: usize,
     /// Bytes of the largest message sent.
     pub largest_message: usize,
+    /// How long clients wait.
+    pub timeout: Duration,
 }
 
 struct Node {
@@ -73,6 +75,7 @@ impl World {
             dropped_other_incarnation: 0,
             dropped_implausible: 0,
             largest_message: 0,
+            timeout: Duration::from_secs(2),
             config,
         };
         for node in 1..=nodes {
@@ -257,7 +260,7 @@ impl World {
     fn request(&mut self, at: usize, body: Request) -> RequestId {
         self.next_request += 1;
         let request = RequestId(self.next_request);
-        let timeout = Duration::from_secs(2);
+        let timeout = self.timeout;
         self.nodes[at].inbox.push_back(Input::Request { request, timeout, body });
         request
     }
