@@ -30,7 +30,8 @@ have curl || missing+=(curl ca-certificates)
 # The toolchain in rust-toolchain.toml, by rustup.
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
 if ! have cargo; then
-    if have apt-get && apt-cache show rustup >/dev/null 2>&1; then
+    # Debian has it from version 13 on.
+    if have apt-cache && apt-cache policy rustup | grep -q 'Candidate: [0-9]'; then
         install_packages rustup
     else
         say "installing Rust with rustup"
