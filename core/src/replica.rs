@@ -259,7 +259,10 @@ impl Node {
             });
         }
         executor::run_until_stalled();
-        for group in std::mem::take(&mut *lock(&started)) {
+        let started = std::mem::take(&mut *lock(&started));
+        let all = started.len() == self.shared.config.namespaces.len();
+        assert!(all, "groups_start_at_once: starting waits for nothing");
+        for group in started {
             match group {
                 Ok(group) => {
                     self.groups.insert(group.id, Arc::new(group));
@@ -267,17 +270,6 @@ impl Node {
                 Err(reason) => self.shared.emit(Effect::Fatal { reason }),
             }
         }
-        let all = self.groups.len() == self.shared.config.namespaces.len();
-        assert!(all || self.fatal_emitted(), "groups_start_at_once: starting waits for nothing");
-    }
-
-    fn fatal_emitted(&self) -> bool {
-        let effects = self.shared.take_effects();
-        let fatal = effects.iter().any(|effect| matches!(effect, Effect::Fatal { .. }));
-        for effect in effects {
-            self.shared.emit(effect);
-        }
-        fatal
     }
 
     /// Polls until nothing is left to do, and collects the step's write.
@@ -363,7 +355,7 @@ impl Node {
                 };
                 let command = Command { op, id, operation };
                 let bytes = room(command.bytes())?;
-                if lock(&self.shared.writer).end() > limits::WAL_BYTES_MAX {
+                if self.shared.log_is_full() {
                     return Err(busy(Queue::Wal));
                 }
                 self.shared.admit(request, deadline, bytes);

@@ -82,6 +82,17 @@ pub enum Origin {
     Peer(NodeId, Exchange),
 }
 
+impl Origin {
+    /// Whether somebody still waits. A client whose deadline has passed was told what it was told:
+    /// its command must not be proposed after that.
+    fn waits(&self, shared: &Shared) -> bool {
+        match self {
+            Origin::Client(request) => shared.is_live(*request),
+            Origin::Peer(..) => true,
+        }
+    }
+}
+
 impl Group {
     /// Starts the group's raft on the step's executor.
     pub async fn start(
@@ -202,8 +213,7 @@ impl Group {
 
     /// Room for forwarded writes, if the log has some too.
     fn room(&self, count: usize) -> Option<Forwarded> {
-        let log_is_full = lock(&self.shared.writer).end() > limits::WAL_BYTES_MAX;
-        if log_is_full { None } else { self.shared.forwarded(count) }
+        if self.shared.log_is_full() { None } else { self.shared.forwarded(count) }
     }
 
     async fn question(&self, body: Body) -> Option<Body> {

@@ -91,6 +91,11 @@ impl Shared {
         self.emit(Effect::Send { to, message });
     }
 
+    /// Whether the log takes no more writes.
+    pub fn log_is_full(&self) -> bool {
+        lock(&self.writer).end() > limits::WAL_BYTES_MAX
+    }
+
     // ---- questions and answers ----------------------------------------------------------------
 
     /// Asks a peer; `None` when no answer came by `deadline`.

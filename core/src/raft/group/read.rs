@@ -27,10 +27,7 @@ pub struct Item {
 /// See the module.
 pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
     loop {
-        items.retain(|item| match item.origin {
-            Origin::Client(request) => group.shared.is_live(request),
-            Origin::Peer(..) => true,
-        });
+        items.retain(|item| item.origin.waits(&group.shared));
         if items.is_empty() {
             return;
         }

@@ -30,7 +30,7 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
     // Whether an earlier attempt ended without an answer.
     let mut maybe = false;
     loop {
-        items.retain(|item| item.waits(shared));
+        items.retain(|item| item.origin.waits(shared));
         if items.is_empty() {
             return;
         }
@@ -160,15 +160,6 @@ fn response(
 }
 
 impl Item {
-    /// Whether somebody still waits. A client whose deadline has passed was told what it was told:
-    /// its command must not be proposed after that.
-    fn waits(&self, shared: &Shared) -> bool {
-        match self.origin {
-            Origin::Client(request) => shared.is_live(request),
-            Origin::Peer(..) => true,
-        }
-    }
-
     /// Answers a peer that forwarded; true for an item that stays.
     fn refuse_peer(&self, group: &Group, failed: ForwardFailed) -> bool {
         match self.origin {
