@@ -23,6 +23,7 @@ pub mod nemesis;
 pub mod network;
 pub mod oracle;
 pub mod plan;
+pub mod recording;
 pub mod simulation;
 pub mod stage;
 pub mod sweep;
