@@ -6,7 +6,6 @@
 // It measures; it is no part of a replica.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
-#[allow(dead_code)]
 #[path = "../tests/world/mod.rs"]
 mod world;
 

@@ -29,6 +29,17 @@ pub enum Event {
         /// A hash over everything applied up to here: equal on all replicas at equal index.
         state_hash: u64,
     },
+    /// A conflicting end of the log was removed: entries that no quorum had.
+    Truncated {
+        /// The group.
+        group: GroupId,
+        /// Entries that stay.
+        keep: u64,
+        /// Entries there were.
+        head: u64,
+    },
+    /// This node has met every other: from now on it takes part (ADR 7).
+    Formed,
     /// A message was dropped before it reached Raft.
     Dropped {
         /// The sender.
@@ -53,6 +64,8 @@ pub enum DropReason {
     Busy,
     /// The sender's data folder is not the one this replica has known: it was wiped.
     OtherIncarnation,
+    /// This replica takes no part until it has met every other.
+    Unformed,
 }
 
 /// What a replica is in a group.
@@ -78,6 +91,10 @@ impl fmt::Display for Event {
             Event::Applied { group, term, index, state_hash } => {
                 write!(f, "group {group} applied {term}.{index} hash {state_hash:016x}")
             }
+            Event::Truncated { group, keep, head } => {
+                write!(f, "group {group} truncated from {head} to {keep} entries")
+            }
+            Event::Formed => f.write_str("formed: every other node was met"),
             Event::Dropped { from, reason } => write!(f, "dropped from {from}: {reason:?}"),
         }
     }

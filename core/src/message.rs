@@ -15,7 +15,7 @@ pub struct Message {
     pub incarnation: Incarnation,
     /// The receiver.
     pub to: NodeId,
-    /// The Raft group.
+    /// The Raft group; [`GroupId::META`] for what concerns no group.
     pub group: GroupId,
     /// Which exchange this belongs to; the asker's boot keeps late answers apart.
     pub exchange: Exchange,
@@ -61,6 +61,10 @@ pub enum Body {
     ForwardWriteReply(Result<Vec<Applied>, ForwardFailed>),
     /// The answer to a forwarded read: the records and the applied index.
     ForwardReadReply(Result<(Vec<Option<Record>>, u64), ForwardFailed>),
+    /// Do you know my data folder? Asked by a node that is not formed yet (ADR 7).
+    Hello,
+    /// The asker's data folder is on this node's disk; it will listen to no other under that name.
+    HelloReply,
 }
 
 /// What became of one command.
@@ -209,6 +213,7 @@ impl Message {
             }
             Body::ForwardRead { ids } => !ids.is_empty() && ids.len() <= limits::REQUESTS_MAX,
             Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
+            Body::Hello | Body::HelloReply => self.group == GroupId::META,
         }
     }
 }

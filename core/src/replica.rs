@@ -8,13 +8,15 @@ use crate::command::Command;
 use crate::config::ClusterConfig;
 use crate::effect::{Effect, Failure, Queue};
 use crate::event::{DropReason, Event};
+use crate::formation::Formation;
 use crate::input::{Input, ReadLevel, Request, RequestId};
 use crate::limits;
-use crate::message::{Body, Message};
+use crate::message::{Body, Exchange, Message};
 use crate::raft::executor::{self, Executor, lock};
 use crate::raft::group::Group;
 use crate::raft::shared::{Shared, mono};
 use crate::seed::Seed;
+use crate::startup;
 use crate::status::Status;
 use crate::types::{
     ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record,
@@ -55,7 +57,10 @@ struct Node {
     /// What recovery found; groups start from it in the first step.
     images: Option<BTreeMap<GroupId, GroupImage>>,
     groups: BTreeMap<GroupId, Arc<Group>>,
+    /// Each peer's data folder as first heard of.
     peers: BTreeMap<NodeId, Incarnation>,
+    /// Until it is complete, this node takes no part.
+    formation: Option<Formation>,
     fatal: bool,
 }
 
@@ -80,62 +85,17 @@ impl Replica {
         image: DiskImage,
     ) -> Result<Replica, RecoverError> {
         config.validate().map_err(RecoverError)?;
-        let refuse = |what: String| Err(RecoverError(what));
-        let recovered = match recover(&image.wal) {
-            Ok(recovered) => recovered,
-            Err(what) => {
-                return refuse(format!(
-                    "the log is damaged: {what}; do not start this node again: replace it with a \
-                     new one, the others have its data"
-                ));
-            }
-        };
-        let found = &recovered.header.identity;
-        if found != identity {
-            return refuse(format!(
-                "the log belongs to node {} of cluster `{}` (incarnation {:016x}), not to node {} \
-                 of cluster `{}` (incarnation {:016x}); point the node at its own data folder",
-                found.node,
-                found.cluster,
-                found.incarnation.0,
-                identity.node,
-                identity.cluster,
-                identity.incarnation.0
-            ));
-        }
-        if identity.cluster != config.cluster || !config.nodes.contains(&identity.node) {
-            return refuse(format!(
-                "node {} of cluster `{}` is not in this configuration of cluster `{}`; correct the \
-                 configuration or the data folder",
-                identity.node, identity.cluster, config.cluster
-            ));
-        }
-        let known: Vec<GroupId> = config.groups().map(|(group, _)| group).collect();
-        if let Some(group) = recovered.groups.keys().find(|group| !known.contains(group)) {
-            return refuse(format!(
-                "the log holds namespace number {group}, the configuration lists only {}; put the \
-                 missing namespaces back, in their old order",
-                known.len()
-            ));
-        }
-        for (group, namespace) in config.groups() {
-            let Some(image) = recovered.groups.get(&group) else { continue };
-            if let Some(found) = image.namespace.as_ref().filter(|found| *found != namespace) {
-                return refuse(format!(
-                    "the log holds namespace `{found}` where the configuration lists \
-                     `{namespace}`; put the namespaces back into their old order"
-                ));
-            }
-            // Two sets of nodes that each think they are the voters could both commit (X-06).
-            if let Some(voters) = image.voters().filter(|voters| **voters != [config.nodes.clone()])
-            {
-                return refuse(format!(
-                    "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
-                     lists {:?}; members cannot be changed by editing it: put the old list back",
-                    config.nodes
-                ));
-            }
-        }
+        let recovered = recover(&image.wal).map_err(|what| {
+            RecoverError(format!(
+                "the log is damaged: {what}; do not start this node again: replace it with a new \
+                 one, the others have its data"
+            ))
+        })?;
+        startup::check(config, identity, &recovered).map_err(RecoverError)?;
+        // Whoever has promised or stored anything was formed when it did.
+        let pristine = recovered.groups.values().all(GroupImage::is_pristine);
+        let others = config.nodes.iter().copied().filter(|&node| node != identity.node);
+        let formation = pristine.then(|| Formation::new(others));
         let boot = Boot(seed.child("boot").0);
         let writer = Writer::new(boot, recovered.header.seed, recovered.end);
         let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
@@ -146,6 +106,7 @@ impl Replica {
                 images: Some(recovered.groups),
                 groups: BTreeMap::new(),
                 peers: recovered.peers,
+                formation,
                 fatal: false,
             },
         })
@@ -178,6 +139,7 @@ impl Replica {
                 group.end_turn();
             }
             node.shared.expire(mono());
+            node.greet();
             node.run();
         });
         for effect in node.shared.take_effects() {
@@ -197,7 +159,8 @@ impl Replica {
         let executor = self.executor.as_ref().and_then(Executor::deadline);
         let shared = &self.node.shared;
         let writer = lock(&shared.writer).deadline();
-        [executor, writer, shared.deadline()].into_iter().flatten().min()
+        let formation = self.node.formation.as_ref().map(Formation::deadline);
+        [executor, writer, shared.deadline(), formation].into_iter().flatten().min()
     }
 
     /// Plain numbers, the same names as the metrics.
@@ -209,6 +172,7 @@ impl Replica {
             boot: shared.boot,
             wal_end: writer.end(),
             wal_durable: writer.durable(),
+            formed: self.node.formation.is_none(),
             requests_live: shared.requests_live().0,
             groups: self.node.groups.values().map(|group| group.status()).collect(),
             fatal: self.node.fatal,
@@ -270,6 +234,45 @@ impl Node {
                 Err(reason) => self.shared.emit(Effect::Fatal { reason }),
             }
         }
+        match self.formation {
+            Some(_) => self.form(),
+            // A namespace was appended to the configuration: its group is new, the node is not.
+            None => self.groups.values().for_each(|group| group.initialize()),
+        }
+    }
+
+    /// Takes part from here on, if every other node was met.
+    fn form(&mut self) {
+        if self.formation.take_if(|formation| formation.is_complete()).is_some() {
+            self.shared.emit(Effect::Event(Event::Formed));
+            self.groups.values().for_each(|group| group.initialize());
+        }
+    }
+
+    /// Asks the peers that an unformed node has not met.
+    fn greet(&mut self) {
+        let due = self.formation.as_mut().map(|formation| formation.due(mono()));
+        for peer in due.into_iter().flatten() {
+            self.shared.hello(peer);
+        }
+    }
+
+    /// Answers a peer's hello once its data folder is on the disk: the answer is a promise.
+    fn welcome(&self, peer: NodeId, exchange: Exchange) {
+        let shared = Arc::downgrade(&self.shared);
+        let answer = move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.answer(peer, GroupId::META, exchange, Body::HelloReply);
+            }
+        };
+        lock(&self.shared.writer).when_durable(Box::new(answer));
+    }
+
+    fn met(&mut self, peer: NodeId, exchange: Exchange) -> Result<(), DropReason> {
+        let ours = self.shared.is_ours(exchange);
+        let new = self.formation.as_mut().is_some_and(|formation| ours && formation.met(peer));
+        self.form();
+        if new { Ok(()) } else { Err(DropReason::Stale) }
     }
 
     /// Polls until nothing is left to do, and collects the step's write.
@@ -341,7 +344,8 @@ impl Node {
         };
         match body {
             Request::Read { id, level: ReadLevel::Eventual, .. } => {
-                let answer = group.read_eventual(&id).ok_or(Failure::Unavailable);
+                let answer = group.read_eventual(&id).filter(|_| self.formation.is_none());
+                let answer = answer.ok_or(Failure::Unavailable);
                 self.shared.emit(Effect::Reply { request, response: answer });
             }
             Request::Read { id, level: ReadLevel::Linearizable, .. } => {
@@ -373,21 +377,37 @@ impl Node {
         if from == message.to || !self.shared.config.nodes.contains(&from) {
             return Err(DropReason::Stranger);
         }
-        let group = self.groups.get(&message.group).ok_or(DropReason::Stranger)?;
         if !message.is_plausible() {
             return Err(DropReason::Implausible);
         }
-        match self.peers.get(&from) {
-            Some(known) if *known == message.incarnation => {}
+        self.pin(from, message.incarnation)?;
+        match message.body {
+            Body::Hello => self.welcome(from, message.exchange),
+            Body::HelloReply => self.met(from, message.exchange)?,
+            _ if self.formation.is_some() => return Err(DropReason::Unformed),
+            _ => self.group_message(message)?,
+        }
+        Ok(())
+    }
+
+    /// Listens to one data folder under a peer's name, the first that was heard of.
+    fn pin(&mut self, peer: NodeId, incarnation: Incarnation) -> Result<(), DropReason> {
+        match self.peers.get(&peer) {
+            Some(known) if *known == incarnation => {}
             // The peer's folder was wiped and made anew: what it promised under its name is gone,
             // so it must not vote or acknowledge under it (NATS 7567; M25).
             Some(_) => return Err(DropReason::OtherIncarnation),
             None => {
-                self.peers.insert(from, message.incarnation);
-                let record = WalRecord::Peer(from, message.incarnation);
-                lock(&self.shared.writer).push(&record);
+                self.peers.insert(peer, incarnation);
+                lock(&self.shared.writer).push(&WalRecord::Peer(peer, incarnation));
             }
         }
+        Ok(())
+    }
+
+    fn group_message(&self, message: Message) -> Result<(), DropReason> {
+        let from = message.from;
+        let group = self.groups.get(&message.group).ok_or(DropReason::Stranger)?;
         match message.body {
             body @ (Body::AppendReply(_)
             | Body::VoteReply(_)
@@ -401,7 +421,9 @@ impl Node {
             | Body::AskVote(_)
             | Body::AskPreVote(_)
             | Body::ForwardWrite { .. }
-            | Body::ForwardRead { .. } => group.message(message),
+            | Body::ForwardRead { .. }
+            | Body::Hello
+            | Body::HelloReply => group.message(message),
         }
     }
 }

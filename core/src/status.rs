@@ -14,6 +14,8 @@ pub struct Status {
     pub wal_end: u64,
     /// Bytes of WAL known to be durable.
     pub wal_durable: u64,
+    /// It has met every other node, now or in an earlier life; before that it takes no part (ADR 7).
+    pub formed: bool,
     /// Client requests not yet answered.
     pub requests_live: usize,
     /// Its groups, by number.

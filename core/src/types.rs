@@ -22,6 +22,11 @@ pub struct NodeId(pub u64);
 )]
 pub struct GroupId(pub u32);
 
+impl GroupId {
+    /// Kept for the meta group; also the group of what nodes say to each other as nodes.
+    pub const META: GroupId = GroupId(0);
+}
+
 /// Names a cluster; two clusters that meet by accident refuse each other by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClusterId(pub String);

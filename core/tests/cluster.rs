@@ -151,6 +151,28 @@ fn create_on_an_existing_actor_changes_nothing() {
     assert_eq!((record.value, record.token), (json("1"), found));
 }
 
+/// A leader that was alone comes back: what no quorum had goes, and says so.
+#[test]
+fn a_conflicting_end_of_the_log_is_removed() {
+    let mut world = World::new(3, 20);
+    let old = world.elect();
+    world.settle();
+    let others: Vec<usize> = (0..3).filter(|&node| node != old).collect();
+    for &other in &others {
+        world.cut(old, other);
+        world.cut(other, old);
+    }
+    let lost = world.write(old, create("a", "1"));
+    assert_eq!(lost, Err(Failure::Unknown));
+    world.write(others[0], create("b", "1")).unwrap();
+    let head = world.group(old).head;
+    world.heal();
+    world.settle();
+    let event = format!("Truncated {{ group: GroupId(1), keep: {}, head: {head} }}", head - 1);
+    assert!(world.trace.contains(&format!("{old} Event({event})")), "no {event}");
+    assert_eq!(world.replica(old).dump(world::GROUP), world.replica(others[0]).dump(world::GROUP));
+}
+
 /// M25, NATS 7567: what it promised under its old name is gone.
 #[test]
 fn a_node_with_a_wiped_disk_is_not_heard_under_its_old_name() {

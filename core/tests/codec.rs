@@ -73,15 +73,17 @@ fn every_message() -> Vec<Message> {
         Body::ForwardReadReply(Err(ForwardFailed::Unknown)),
         Body::ForwardReadReply(Ok((vec![Some(record), None], 8))),
     ];
-    let message = |body| Message {
+    let message = |group, body| Message {
         from: NodeId(1),
         incarnation: Incarnation(0x0123_4567_89ab_cdef),
         to: NodeId(2),
-        group: GroupId(1),
+        group,
         exchange: Exchange { boot: Boot(77), number: 300 },
         body,
     };
-    bodies.into_iter().map(message).collect()
+    let hellos = [Body::Hello, Body::HelloReply];
+    let hellos = hellos.map(|body| message(GroupId::META, body));
+    bodies.into_iter().map(|body| message(GroupId(1), body)).chain(hellos).collect()
 }
 
 /// Codec format 1, frozen. If this fails, the format has changed: give it a new format byte.

@@ -290,7 +290,7 @@ impl Driver {
 
 fn log(event: &Event) {
     match event {
-        Event::Role { .. } => info!("{event}"),
+        Event::Role { .. } | Event::Truncated { .. } | Event::Formed => info!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
         Event::Applied { .. } => tracing::trace!("{event}"),
     }

@@ -1,6 +1,10 @@
-//! Messages in a few words, for traces and cards. Whoever needs every field finds them by the hash.
+//! Messages, requests and answers in a few words, for traces and cards.
 
-use understudy_core::Message;
+use understudy_core::{
+    Answer, Event, Expected, Failure, Message, Operation, Outcome, ReadLevel, Record, Refusal,
+    Request, Response, Token,
+};
+use crate::history::{Ask, Fate};
 use understudy_core::message::{AppendReply, AskVote, Body, LogPosition, Vote, VoteReply};
 
 /// One message's body.
@@ -40,8 +44,151 @@ pub fn message(message: &Message) -> String {
         Body::ForwardRead { ids } => format!("forwards {} reads", ids.len()),
         Body::ForwardWriteReply(reply) => format!("wrote {reply:?}"),
         Body::ForwardReadReply(reply) => format!("read {reply:?}"),
+        Body::Hello => "hello".to_owned(),
+        Body::HelloReply => "knows it".to_owned(),
     };
     format!("g{group} {words}")
+}
+
+/// A client's request.
+pub fn request(request: &Request) -> String {
+    match request {
+        Request::Read { namespace, id, level: ReadLevel::Linearizable } => {
+            format!("read {namespace}/{id}")
+        }
+        Request::Read { namespace, id, level: ReadLevel::Eventual } => {
+            format!("read {namespace}/{id} (eventual)")
+        }
+        Request::Write { namespace, id, operation: change, .. } => {
+            format!("{} {namespace}/{id}", operation(change))
+        }
+    }
+}
+
+/// What a client asks.
+pub fn ask(ask: &Ask) -> String {
+    match ask {
+        Ask::Write { operation: change, .. } => operation(change),
+        Ask::Read { level: ReadLevel::Linearizable } => "read".to_owned(),
+        Ask::Read { level: ReadLevel::Eventual } => "read (eventual)".to_owned(),
+    }
+}
+
+/// What a client knows in the end.
+pub fn fate(fate: &Fate) -> String {
+    match fate {
+        Fate::Unknown => "unknown".to_owned(),
+        Fate::DidNotHappen => "did not happen".to_owned(),
+        Fate::Outcome(outcome) => self::outcome(outcome),
+        Fate::Saw(record) => record.as_ref().map_or("saw nothing".to_owned(), |record| {
+            format!("saw {}", self::record(record))
+        }),
+    }
+}
+
+/// A change.
+pub fn operation(operation: &Operation) -> String {
+    let expecting = |expected: &Option<Expected>| {
+        expected.as_ref().map_or(String::new(), |expected| format!(" if at {}", expects(expected)))
+    };
+    match operation {
+        Operation::Create { value } => format!("create {}", document(value)),
+        Operation::Put { value } => format!("put {}", document(value)),
+        Operation::Update { value, expected } => {
+            format!("update to {}{}", document(value), expecting(expected))
+        }
+        Operation::CompareAndSwap { value, expected } => {
+            format!("swap to {} if at {}", document(value), expects(expected))
+        }
+        Operation::Delete { expected } => format!("delete{}", expecting(expected)),
+    }
+}
+
+fn document(value: &understudy_core::Json) -> String {
+    let number = crate::history::written_by(value);
+    number.map_or("an unknown document".to_owned(), |number| format!("document {number}"))
+}
+
+fn expects(expected: &Expected) -> String {
+    match expected {
+        Expected::Token(token) => self::token(*token),
+        Expected::Version(version) if version.0 == 0 => "absent".to_owned(),
+        Expected::Version(version) => format!("version {version}"),
+    }
+}
+
+fn token(token: Token) -> String {
+    format!("{}-{}", token.created, token.version)
+}
+
+fn record(record: &Record) -> String {
+    format!("{} at {}", document(&record.value), token(record.token))
+}
+
+/// A node's answer.
+pub fn response(response: &Response) -> String {
+    match response {
+        Ok(Answer::Done { outcome, replayed, .. }) => {
+            let again = if *replayed { ", from the op-log" } else { "" };
+            format!("{}{again}", self::outcome(outcome))
+        }
+        Ok(Answer::Read { record, applied, .. }) => {
+            let seen = record.as_ref().map_or("absent".to_owned(), self::record);
+            format!("{seen}, applied {applied}")
+        }
+        Err(Failure::Refused(refusal)) => self::refusal(refusal),
+        Err(failure) => failure.code().to_owned(),
+    }
+}
+
+/// What came of a change.
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Written { token, sequence } => {
+            format!("written as {} at sequence {sequence}", self::token(*token))
+        }
+        Outcome::Deleted { record, sequence } => {
+            format!("deleted {} at sequence {sequence}", self::record(record))
+        }
+        Outcome::Refused(refusal) => self::refusal(refusal),
+    }
+}
+
+fn refusal(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::AlreadyExists { found } => format!("refused: exists at {}", token(*found)),
+        Refusal::NotFound => "refused: not found".to_owned(),
+        Refusal::Conflict { expected, found } => {
+            let found = found.map_or("absent".to_owned(), token);
+            format!("refused: expected {}, found {found}", expects(expected))
+        }
+        Refusal::OpIdReused => "refused: the name was used for another request".to_owned(),
+        Refusal::SessionExpired => "refused: the name is too old".to_owned(),
+    }
+}
+
+/// Whether a token was refused because its actor had been deleted and made again.
+pub fn of_former_life(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Conflict { expected: Expected::Token(expected), found: Some(found) } => {
+            expected.created != found.created
+        }
+        Refusal::Conflict { .. }
+        | Refusal::AlreadyExists { .. }
+        | Refusal::NotFound
+        | Refusal::OpIdReused
+        | Refusal::SessionExpired => false,
+    }
+}
+
+/// The group an event is about; 0 for none.
+pub fn group(event: &Event) -> u64 {
+    match event {
+        Event::Role { group, .. }
+        | Event::Applied { group, .. }
+        | Event::Truncated { group, .. } => u64::from(group.0),
+        Event::Dropped { .. } | Event::Formed => 0,
+    }
 }
 
 fn position(position: Option<LogPosition>) -> String {

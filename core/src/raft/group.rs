@@ -116,21 +116,10 @@ impl Group {
         let config = raft_config(&shared.config.timing, &namespace);
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
         let recovered = log.committed();
-        let pristine = log.is_pristine();
         let node = shared.identity.node;
         let raft = Raft::new(node, config, network, log.clone(), machine)
             .await
             .map_err(|error| error.to_string())?;
-        if pristine {
-            let voters = shared.config.nodes.iter().map(|&node| (node, EmptyNode {}));
-            let voters: std::collections::BTreeMap<_, _> = voters.collect();
-            let starting = raft.clone();
-            // Waits for the disk, so not here. Every node proposes the same first entry; where a
-            // leader was faster, openraft refuses, and its entry comes by replication.
-            executor::spawn(async move {
-                starting.initialize(voters).await.ok();
-            });
-        }
         let metrics = raft.metrics();
         let (level, stamp, turn, seen, questions) = Default::default();
         Ok(Group {
@@ -148,6 +137,21 @@ impl Group {
             seen,
             questions,
         })
+    }
+
+    /// Writes the first entry of a new group, its voters; a formed node does (ADR 7).
+    pub fn initialize(&self) {
+        if !self.log.is_pristine() {
+            return;
+        }
+        let voters = self.shared.config.nodes.iter().map(|&node| (node, EmptyNode {}));
+        let voters: std::collections::BTreeMap<_, _> = voters.collect();
+        let raft = self.raft.clone();
+        // Waits for the disk, so not here. Every node proposes the same first entry; where a leader
+        // was faster, openraft refuses, and its entry comes by replication.
+        executor::spawn(async move {
+            raft.initialize(voters).await.ok();
+        });
     }
 
     // ---- in -----------------------------------------------------------------------------------
@@ -206,7 +210,9 @@ impl Group {
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
             | Body::ForwardWriteReply(_)
-            | Body::ForwardReadReply(_) => {}
+            | Body::ForwardReadReply(_)
+            | Body::Hello
+            | Body::HelloReply => {}
         }
         Ok(())
     }
@@ -233,7 +239,9 @@ impl Group {
             | Body::ForwardWrite { .. }
             | Body::ForwardWriteReply(_)
             | Body::ForwardRead { .. }
-            | Body::ForwardReadReply(_) => None,
+            | Body::ForwardReadReply(_)
+            | Body::Hello
+            | Body::HelloReply => None,
         }
     }
 

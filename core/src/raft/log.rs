@@ -14,6 +14,8 @@ use super::channel::oneshot;
 use super::executor::lock;
 use super::shared::Shared;
 use super::{Entry, LogId, RaftVote, TypeConfig, convert};
+use crate::effect::Effect;
+use crate::event::Event;
 use crate::limits;
 use crate::types::GroupId;
 use crate::wal::frame::Record;
@@ -241,9 +243,11 @@ impl RaftLogStorage<TypeConfig> for Log {
         let keep = last.map_or(0, |last| last.index + 1);
         let committed = state.committed.map_or(0, |committed| committed.index + 1);
         assert!(committed <= keep, "committed_is_kept: truncate to {keep}, committed {committed}");
+        let (group, head) = (self.group, state.next());
         while state.entries.back().is_some_and(|entry| entry.log_id.index >= keep) {
             state.entries.pop_back();
         }
+        self.shared.emit(Effect::Event(Event::Truncated { group, keep, head }));
         let keep = last.as_ref().map(convert::position);
         lock(&self.shared.writer).push(&Record::Truncate(self.group, keep));
         Ok(())

@@ -98,6 +98,22 @@ impl Shared {
 
     // ---- questions and answers ----------------------------------------------------------------
 
+    fn exchange(&self) -> Exchange {
+        let mut exchanges = lock(&self.exchanges);
+        exchanges.asked += 1;
+        Exchange { boot: self.boot, number: exchanges.asked }
+    }
+
+    /// Whether the question was asked in this life.
+    pub fn is_ours(&self, exchange: Exchange) -> bool {
+        exchange.boot == self.boot
+    }
+
+    /// Asks a peer whether it knows this data folder. Nobody waits: any answer to this life counts.
+    pub fn hello(&self, to: NodeId) {
+        self.send(to, GroupId::META, self.exchange(), Body::Hello);
+    }
+
     /// Asks a peer; `None` when no answer came by `deadline`.
     pub async fn ask(
         &self,
@@ -107,16 +123,12 @@ impl Shared {
         deadline: Instant,
     ) -> Option<Body> {
         let (sender, receiver) = oneshot();
-        let number = {
-            let mut exchanges = lock(&self.exchanges);
-            exchanges.asked += 1;
-            let number = exchanges.asked;
-            exchanges.open.insert(number, (to, sender));
-            number
-        };
+        let exchange = self.exchange();
+        let number = exchange.number;
+        lock(&self.exchanges).open.insert(number, (to, sender));
         // Also when the asker is dropped: its question must not stay open for ever.
         let _forget = Forget { shared: self, number };
-        self.send(to, group, Exchange { boot: self.boot, number }, body);
+        self.send(to, group, exchange, body);
         timeout_at(deadline, receiver).await.ok()?.ok()
     }
 
@@ -127,7 +139,7 @@ impl Shared {
 
     /// Hands an answer to whoever asked; false when nobody waits for it (any more).
     pub fn answered(&self, from: NodeId, exchange: Exchange, body: Body) -> bool {
-        if exchange.boot != self.boot {
+        if !self.is_ours(exchange) {
             return false;
         }
         let asked = {

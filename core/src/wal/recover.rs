@@ -177,6 +177,11 @@ impl GroupImage {
         self.entries.back().map(|entry| entry.position).or(self.purged)
     }
 
+    /// Whether nothing was ever promised or stored: a new group.
+    pub fn is_pristine(&self) -> bool {
+        self.vote.is_none() && self.last().is_none()
+    }
+
     /// The voters of the last membership entry, committed or not.
     pub fn voters(&self) -> Option<&Vec<Vec<NodeId>>> {
         self.entries.iter().rev().find_map(|entry| match &entry.payload {

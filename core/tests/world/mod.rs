@@ -1,6 +1,9 @@
-//! The smallest driver: instant reliable network, disks that complete at once.
+//! The smallest driver: an instant network and disks that complete at once, unless told otherwise.
 
-use std::collections::{BTreeMap, VecDeque};
+// Each test file needs only a part of it.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use understudy_core::*;
@@ -11,6 +14,8 @@ pub struct World {
     config: ClusterConfig,
     seed: Seed,
     nodes: Vec<Node>,
+    /// Links that lose everything, in this direction.
+    cuts: BTreeSet<(usize, usize)>,
     now: u64,
     next_request: u64,
     replies: BTreeMap<RequestId, Response>,
@@ -31,6 +36,8 @@ struct Node {
     replica: Option<Replica>,
     disk: Vec<u8>,
     disk_fails: bool,
+    /// Writes that do not complete until the disk is let go on.
+    disk_held: Option<Vec<(IoId, Vec<u8>)>>,
     inbox: VecDeque<Input>,
     boots: u64,
     wall_ahead_ms: u64,
@@ -68,6 +75,7 @@ impl World {
         let mut world = World {
             seed: Seed(seed),
             nodes: Vec::new(),
+            cuts: BTreeSet::new(),
             now: 0,
             next_request: 0,
             replies: BTreeMap::new(),
@@ -91,6 +99,7 @@ impl World {
                 replica,
                 disk,
                 disk_fails: false,
+                disk_held: None,
                 inbox,
                 boots: 0,
                 wall_ahead_ms: 0,
@@ -134,8 +143,10 @@ impl World {
     }
 
     pub fn crash(&mut self, at: usize) {
-        self.nodes[at].replica = None;
-        self.nodes[at].inbox.clear();
+        let node = &mut self.nodes[at];
+        node.replica = None;
+        node.disk_held = None;
+        node.inbox.clear();
     }
 
     pub fn wipe(&mut self, at: usize) {
@@ -148,6 +159,20 @@ impl World {
 
     pub fn fail_disk(&mut self, at: usize) {
         self.nodes[at].disk_fails = true;
+    }
+
+    /// Writes are not durable from here on; a crash loses them.
+    pub fn hold_disk(&mut self, at: usize) {
+        self.nodes[at].disk_held = Some(Vec::new());
+    }
+
+    /// Loses everything that goes from one node to another.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.insert((from, to));
+    }
+
+    pub fn heal(&mut self) {
+        self.cuts.clear();
     }
 
     pub fn replica(&self, at: usize) -> &Replica {
@@ -202,13 +227,16 @@ impl World {
         match effect {
             Effect::Send { to, message } => {
                 self.largest_message = self.largest_message.max(codec::encode(&message).len());
-                let to = self.nodes.iter_mut().find(|node| node.identity.node == to).unwrap();
-                if to.replica.is_some() {
-                    to.inbox.push_back(Input::Message(message));
+                let to = self.nodes.iter().position(|node| node.identity.node == to).unwrap();
+                if self.nodes[to].replica.is_some() && !self.cuts.contains(&(at, to)) {
+                    self.nodes[to].inbox.push_back(Input::Message(message));
                 }
             }
             Effect::WalWrite { io, offset, bytes } => {
                 let node = &mut self.nodes[at];
+                if let Some(held) = &mut node.disk_held {
+                    return held.push((io, bytes));
+                }
                 let result = if node.disk_fails {
                     Err(IoFailed { reason: "input/output error".to_owned() })
                 } else {

@@ -1,11 +1,12 @@
 //! What the world sees of all replicas together: the checks at every event, and at the end.
 
 use understudy_core::event::Role;
-use understudy_core::{Event, GroupId, GroupStatus, NodeId, Sequence};
+use understudy_core::{DropReason, Event, GroupId, GroupStatus, NodeId, Sequence};
 
 use super::{World, place};
 use crate::checks::Violation;
 use crate::checks::replicas_equal::{self, Dump};
+use crate::marks::Mark;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,18 +32,84 @@ pub struct Totals {
 impl World {
     /// Checks an event against all that other nodes have said.
     pub(super) fn observe(&mut self, node: NodeId, event: &Event) {
+        self.mark_event(node, event);
         let verdict = match event {
-            Event::Role { group, role: Role::Leader, term, .. } => {
-                self.leaders.leads(*group, *term, node)
-            }
-            Event::Role { .. } | Event::Dropped { .. } => Ok(()),
+            Event::Role { group, role, term, .. } => self.role(node, *group, *role, *term),
             Event::Applied { group, term, index, state_hash } => {
                 self.totals.applied += 1;
                 self.committed.applied(node, *group, *term, *index, *state_hash)
             }
+            Event::Formed => {
+                self.formed(node);
+                Ok(())
+            }
+            Event::Dropped { .. } | Event::Truncated { .. } => Ok(()),
         };
         if let Err(violation) = verdict {
             self.fail(violation);
+        }
+    }
+
+    fn role(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        role: Role,
+        term: u64,
+    ) -> Result<(), Violation> {
+        let highest = self.terms.entry(group).or_default();
+        *highest = term.max(*highest);
+        self.roles.insert((group, node), (role, term));
+        if role == Role::Leader { self.leaders.leads(group, term, node) } else { Ok(()) }
+    }
+
+    fn mark_event(&mut self, node: NodeId, event: &Event) {
+        let mark = match event {
+            Event::Role { group, role, term, .. } => self.mark_role(node, *group, *role, *term),
+            Event::Applied { group, term, index, .. } => {
+                let first = self.committed.highest(*group).is_none_or(|highest| highest < *index);
+                let led = self.roles.get(&(*group, node));
+                let up = self.nodes.iter().filter(|node| node.is_up()).count();
+                if first && led.is_some_and(|&(role, now)| role == Role::Leader && now > *term) {
+                    Some(Mark::OldTermCommitted)
+                } else {
+                    (first && up == self.nodes.len() / 2 + 1).then_some(Mark::BareMajority)
+                }
+            }
+            Event::Dropped { reason: DropReason::OtherIncarnation, .. } => {
+                Some(Mark::WipedNodeIgnored)
+            }
+            Event::Dropped { reason: DropReason::Stale, .. } => Some(Mark::StaleAnswerDropped),
+            Event::Dropped { .. } => None,
+            Event::Truncated { .. } => Some(Mark::SuffixTruncated),
+            Event::Formed => {
+                (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed)
+            }
+        };
+        if let Some(mark) = mark {
+            self.marks.met(mark);
+        }
+    }
+
+    fn mark_role(&mut self, node: NodeId, group: GroupId, role: Role, term: u64) -> Option<Mark> {
+        let others = |wanted: Role| {
+            let all = self.roles.iter().filter(move |&(&(g, n), &(role, _))| {
+                g == group && n != node && role == wanted
+            });
+            all.map(|(_, &(_, term))| term)
+        };
+        match role {
+            Role::Leader if others(Role::Leader).any(|other| other != term) => {
+                Some(Mark::TwoLeaders)
+            }
+            Role::Leader => (self.leaders.elected() > 1).then_some(Mark::LeaderChanged),
+            Role::Candidate => {
+                others(Role::Candidate).any(|other| other == term).then_some(Mark::SplitVote)
+            }
+            Role::Follower | Role::Learner => {
+                let led = self.roles.get(&(group, node));
+                led.is_some_and(|&(role, _)| role == Role::Leader).then_some(Mark::LeaderDeposed)
+            }
         }
     }
 
@@ -53,30 +120,36 @@ impl World {
 
     /// A node that says it leads some group.
     pub fn leader(&self) -> Option<NodeId> {
-        let leads = |group: &GroupStatus| group.role == Role::Leader;
-        let mut nodes = self.nodes().iter();
-        let leader = nodes.find(|node| node.status().is_some_and(|s| s.groups.iter().any(leads)));
-        leader.map(|node| node.id)
+        let leads = |&(_, &(role, _)): &(_, &(Role, u64))| role == Role::Leader;
+        self.roles.iter().find(leads).map(|(&(_, node), _)| node)
     }
 
-    /// Why the replicas have not converged yet; `None` when they have.
+    /// Whether enough nodes are intact for the cluster to go on.
+    pub fn has_quorum(&self) -> bool {
+        let intact = self.nodes.iter().filter(|node| node.is_intact()).count();
+        intact > self.nodes.len() / 2
+    }
+
+    /// Why the intact replicas have not converged yet; `None` when they have.
     pub fn pending(&self) -> Option<String> {
         let mut reasons = Vec::new();
         for group in self.groups() {
-            let statuses: Vec<_> =
-                self.nodes().iter().map(|node| group_of(node.status(), group)).collect();
-            if statuses.iter().any(Option::is_none) {
-                reasons.push(format!("group {group}: a node is down"));
+            let intact = self.nodes.iter().filter(|node| node.is_intact());
+            let statuses: Vec<(NodeId, Option<GroupStatus>)> =
+                intact.map(|node| (node.id, group_of(node.status(), group))).collect();
+            if let Some((node, _)) = statuses.iter().find(|(_, status)| status.is_none()) {
+                reasons.push(format!("group {group}: N{node} is down"));
                 continue;
             }
-            let statuses: Vec<GroupStatus> = statuses.into_iter().flatten().collect();
-            let settled = statuses.iter().all(|status| {
-                status.applied == statuses[0].applied
+            let statuses: Vec<(NodeId, GroupStatus)> =
+                statuses.into_iter().filter_map(|(node, status)| Some((node, status?))).collect();
+            let settled = statuses.iter().all(|(_, status)| {
+                status.applied == statuses[0].1.applied
                     && status.head == status.applied
                     && status.commit == status.applied
             });
-            if !settled || !statuses.iter().any(|status| status.role == Role::Leader) {
-                let each = statuses.iter().zip(self.ids()).map(|(status, node)| {
+            if !settled || !statuses.iter().any(|(_, status)| status.role == Role::Leader) {
+                let each = statuses.iter().map(|(node, status)| {
                     format!(
                         "N{node} {:?} term {} head {} commit {} applied {}",
                         status.role, status.term, status.head, status.commit, status.applied
@@ -88,20 +161,20 @@ impl World {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// The rows of every group and the end of its order, once the replicas have converged.
+    /// The rows of every group and the end of its order, once the intact replicas have converged.
     ///
     /// # Errors
     /// Replicas at the same index that differ.
     pub fn final_state(&self) -> Result<Vec<(Dump, Sequence)>, Violation> {
         let mut states = Vec::new();
         for group in self.groups() {
-            let dumps: Vec<(NodeId, Dump)> = self
-                .nodes()
-                .iter()
+            let intact = self.nodes.iter().filter(|node| node.is_intact());
+            let dumps: Vec<(NodeId, Dump)> = intact
                 .filter_map(|node| node.replica().map(|replica| (node.id, replica.dump(group))))
                 .collect();
             replicas_equal::compare(group, &dumps)?;
-            let status = group_of(self.nodes()[place(dumps[0].0)].status(), group);
+            let Some((first, _)) = dumps.first() else { continue };
+            let status = group_of(self.nodes[place(*first)].status(), group);
             let end = status.map_or(Sequence(0), |status| status.sequence);
             states.extend(dumps.into_iter().next().map(|(_, dump)| (dump, end)));
         }

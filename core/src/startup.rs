@@ -1,0 +1,66 @@
+//! Whether a log, an identity and a configuration belong together: the last look before a start.
+
+use crate::config::ClusterConfig;
+use crate::types::{GroupId, Identity};
+use crate::wal::recover::Recovered;
+
+/// Checks everything that has gone wrong by hand before: a wrong folder, an edited configuration.
+///
+/// # Errors
+/// One line that says what is wrong and what to do.
+pub fn check(
+    config: &ClusterConfig,
+    identity: &Identity,
+    recovered: &Recovered,
+) -> Result<(), String> {
+    let found = &recovered.header.identity;
+    if found != identity {
+        return Err(format!(
+            "the log belongs to node {} of cluster `{}` (incarnation {:016x}), not to node {} of \
+             cluster `{}` (incarnation {:016x}); point the node at its own data folder",
+            found.node,
+            found.cluster,
+            found.incarnation.0,
+            identity.node,
+            identity.cluster,
+            identity.incarnation.0
+        ));
+    }
+    if identity.cluster != config.cluster || !config.nodes.contains(&identity.node) {
+        return Err(format!(
+            "node {} of cluster `{}` is not in this configuration of cluster `{}`; correct the \
+             configuration or the data folder",
+            identity.node, identity.cluster, config.cluster
+        ));
+    }
+    check_groups(config, recovered)
+}
+
+fn check_groups(config: &ClusterConfig, recovered: &Recovered) -> Result<(), String> {
+    let known: Vec<GroupId> = config.groups().map(|(group, _)| group).collect();
+    if let Some(group) = recovered.groups.keys().find(|group| !known.contains(group)) {
+        return Err(format!(
+            "the log holds namespace number {group}, the configuration lists only {}; put the \
+             missing namespaces back, in their old order",
+            known.len()
+        ));
+    }
+    for (group, namespace) in config.groups() {
+        let Some(image) = recovered.groups.get(&group) else { continue };
+        if let Some(found) = image.namespace.as_ref().filter(|found| *found != namespace) {
+            return Err(format!(
+                "the log holds namespace `{found}` where the configuration lists `{namespace}`; \
+                 put the namespaces back into their old order"
+            ));
+        }
+        // Two sets of nodes that each think they are the voters could both commit (X-06).
+        if let Some(voters) = image.voters().filter(|voters| **voters != [config.nodes.clone()]) {
+            return Err(format!(
+                "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
+                 lists {:?}; members cannot be changed by editing it: put the old list back",
+                config.nodes
+            ));
+        }
+    }
+    Ok(())
+}
