@@ -27,6 +27,7 @@ pub mod recording;
 pub mod simulation;
 pub mod stage;
 pub mod sweep;
+pub mod timeline;
 pub mod trace;
 pub mod words;
 pub mod world;
