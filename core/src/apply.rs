@@ -22,6 +22,9 @@ pub fn apply(operation: &Operation, row: Option<&Record>, next: Sequence) -> (Ou
     let refuse = |refusal| (Outcome::Refused(refusal), Row::Keep);
     let write = |value: &crate::types::Json| {
         let token = match row {
+            None if planted!(TokenWithoutLife) => {
+                Token { created: Sequence(1), version: Version(1) }
+            }
             None => Token { created: next, version: Version(1) },
             Some(Record { token, .. }) => {
                 Token { created: token.created, version: Version(token.version.0 + 1) }
@@ -32,9 +35,7 @@ pub fn apply(operation: &Operation, row: Option<&Record>, next: Sequence) -> (Ou
     };
     match (operation, row) {
         #[cfg(sim_mutant)]
-        (Operation::Create { value }, Some(_))
-            if crate::mutant::Mutant::CreateOverwrites.is_planted() =>
-        {
+        (Operation::Create { value }, Some(_)) if planted!(CreateOverwrites) => {
             let token = Token { created: next, version: Version(1) };
             let found = row.map_or(token, |row| row.token);
             let record = Record { token, value: value.clone() };
@@ -71,6 +72,9 @@ pub fn apply(operation: &Operation, row: Option<&Record>, next: Sequence) -> (Ou
 fn conflict(expected: Option<Expected>, found: &Record) -> Option<Refusal> {
     let expected = expected?;
     let holds = match expected {
+        Expected::Token(token) if planted!(ExpectedIgnoresLife) => {
+            token.version == found.token.version
+        }
         Expected::Token(token) => token == found.token,
         Expected::Version(version) => version == found.token.version,
     };

@@ -14,6 +14,17 @@
 // Tests may: they are no part of a replica.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::as_conversions, clippy::unwrap_used))]
 
+/// Whether a planted bug is in: `false`, but in the build that tests the simulator.
+macro_rules! planted {
+    ($mutant:ident) => {{
+        #[cfg(sim_mutant)]
+        let planted = crate::mutant::Mutant::$mutant.is_planted();
+        #[cfg(not(sim_mutant))]
+        let planted = false;
+        planted
+    }};
+}
+
 mod apply;
 pub mod codec;
 pub mod command;

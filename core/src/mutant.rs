@@ -1,43 +1,141 @@
 //! Planted bugs, to test the tester. They exist only in a build with `--cfg sim_mutant`.
+//!
+//! Each is at the one place where the real code is, behind `planted!`; what needs more than a line
+//! or two there has its body in [`sabotage`].
 
 use std::cell::Cell;
+
+pub(crate) mod sabotage;
 
 thread_local! {
     static CURRENT: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
-/// One planted bug. The simulator must catch each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// M01: append and vote are acknowledged before their fsync.
-    AckBeforeSync,
-    /// M11, S0-060: the op-log remembers nothing.
-    OpLogForgets,
-    /// M21, B-01: create overwrites an existing actor.
-    CreateOverwrites,
-    /// openraft's `enable_leader_restore` left at its default.
-    LeaderRestore,
+macro_rules! mutants {
+    ($($mutant:ident, $name:literal, $source:literal, $story:literal;)*) => {
+        /// One planted bug. The simulator must catch each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $(#[doc = $story] $mutant,)*
+        }
+
+        impl Mutant {
+            /// Every planted bug.
+            pub const ALL: [Mutant; [$($name),*].len()] = [$(Mutant::$mutant),*];
+
+            /// The name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Mutant::$mutant => $name,)* }
+            }
+
+            /// Where it comes from: the catalogue of bugs, a contradiction, an issue, a decision.
+            pub fn source(self) -> &'static str {
+                match self { $(Mutant::$mutant => $source,)* }
+            }
+
+            /// What it does, in one line.
+            pub fn story(self) -> &'static str {
+                match self { $(Mutant::$mutant => $story,)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    // ---- the log and its recovery
+    AckBeforeSync, "ack_before_sync", "M01",
+        "appends and votes are acknowledged before their sync";
+    VoteNotPersisted, "vote_not_persisted", "M03",
+        "a vote is said to be durable but never written";
+    TruncateNotWritten, "truncate_not_written", "ADR 2",
+        "the log is truncated in memory and not on the disk";
+    PinNotPersisted, "pin_not_persisted", "M25",
+        "a peer's incarnation is remembered only until the restart";
+    FailedSyncIgnored, "failed_sync_ignored", "M16, B-07",
+        "a failed sync is taken for a completed one";
+    CommitMarkAhead, "commit_mark_ahead", "ADR 2",
+        "the commit mark on the disk names the last entry, not the last committed one";
+    AttestsUnsynced, "attests_unsynced", "ADR 2",
+        "frames attest what was written, not what was synced";
+    WalWithoutCrc, "wal_without_crc", "M15",
+        "recovery does not compare checksums";
+    TornTailKept, "torn_tail_kept", "M17",
+        "a torn tail is not cut, and new frames go behind it";
+    CommittedTailCut, "committed_tail_cut", "M17",
+        "recovery cuts the last intact entry";
+    DamageCutAsTail, "damage_cut_as_tail", "M17, NATS 7549",
+        "damage to synced bytes is cut like a torn tail";
+    RecoverySkipsEntry, "recovery_skips_entry", "M09, etcd 13967",
+        "after a restart the last committed entry counts as applied without its rows";
+    OpLogNotRecovered, "op_log_not_recovered", "M10",
+        "entries replayed at a restart do not fill the op-log";
+
+    // ---- consensus
+    LeaderRestore, "leader_restore", "ADR 1",
+        "a restarted leader leads on in its old term: openraft's default";
+    VotesForShorterLog, "votes_for_shorter_log", "Raft 5.4.1",
+        "a vote is granted to a candidate whose log is behind";
+    CommitsOnReceipt, "commits_on_receipt", "Raft 5.3",
+        "a follower takes every entry it receives for committed";
+    EqualElectionTimeouts, "equal_election_timeouts", "M14",
+        "every node uses the same fixed election timeout";
+    WipedNodeVotes, "wiped_node_votes", "M25, NATS 7567",
+        "a node with a wiped disk goes on under its old name";
+    FormsWithMajority, "forms_with_majority", "ADR 7",
+        "a new node takes part when it has met a majority";
+    StaleAnswerTaken, "stale_answer_taken", "ADR 1",
+        "an answer from before a crash is taken for the answer to the oldest open question";
+    NoAnswerDeadline, "no_answer_deadline", "ADR 1",
+        "a question whose answer was lost waits for ever";
+
+    // ---- reads
+    ReadWithoutQuorum, "read_without_quorum", "X-10, M08",
+        "whoever believes that it leads answers reads without asking a quorum";
+    ReadBeforeApply, "read_before_apply", "M06",
+        "a read is confirmed by a quorum but does not wait for what was committed by then";
+    FollowerServesReads, "follower_serves_reads", "X-08, X-10",
+        "every replica answers linearizable reads from its own rows";
+
+    // ---- exactly once, and what clients are told
+    OpLogForgets, "op_log_forgets", "M11, S0-060",
+        "the op-log remembers nothing";
+    OpNamedByLeader, "op_named_by_leader", "M11, X-12",
+        "each attempt gives the operation a new name, so a repeat runs again";
+    RefusalNotRecorded, "refusal_not_recorded", "S0-060",
+        "a refused operation is not recorded, so its repeat may run";
+    PayloadNotCompared, "payload_not_compared", "S0-060",
+        "a name used again for another request gets the first one's outcome";
+    ProposesAfterDeadline, "proposes_after_deadline", "SEMANTICS, failures",
+        "what the client was told had not happened is proposed all the same";
+    UnknownCalledRefused, "unknown_called_refused", "SEMANTICS, failures",
+        "at its deadline a request that may have happened is said not to have";
+    ForwardRefusalBelieved, "forward_refusal_believed", "SEMANTICS, failures",
+        "a peer that refuses a forwarded write is believed, though the question may arrive twice";
+    AnswersTwice, "answers_twice", "the driver's contract",
+        "a write answered from the op-log is answered twice";
+
+    // ---- what an operation does
+    CreateOverwrites, "create_overwrites", "M21, B-01",
+        "create replaces an existing actor and reports that it exists";
+    CollidingKeys, "colliding_keys", "B-08, M22",
+        "rows are keyed by the first character of the actor's id";
+    ExpectedIgnoresLife, "expected_ignores_life", "X-02",
+        "a token compares by version only, so one of a former life matches";
+    TokenWithoutLife, "token_without_life", "X-02",
+        "every life of an actor begins with the same token";
+    DecidesBeforeLog, "decides_before_log", "X-09",
+        "the leader decides preconditions when it proposes, not when it applies";
+    UnorderedApply, "unordered_apply", "M27",
+        "a batch is applied in an order that differs from replica to replica";
+    WallClockInApply, "wall_clock_in_apply", "M28",
+        "apply takes the time from its own clock, not from the entry";
+    CommittedTimeUnbounded, "committed_time_unbounded", "ADR 4",
+        "one leader's fast clock moves committed time as far as it likes";
+    ProposesBeforeApplied, "proposes_before_applied", "ADR 4",
+        "a new leader stamps before it knows where committed time stands";
 }
 
 impl Mutant {
-    /// Every planted bug.
-    pub const ALL: [Mutant; 4] = [
-        Mutant::AckBeforeSync,
-        Mutant::OpLogForgets,
-        Mutant::CreateOverwrites,
-        Mutant::LeaderRestore,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mutant::AckBeforeSync => "ack_before_sync",
-            Mutant::OpLogForgets => "op_log_forgets",
-            Mutant::CreateOverwrites => "create_overwrites",
-            Mutant::LeaderRestore => "leader_restore",
-        }
-    }
-
     /// Plants this bug, and no other, for replicas on this thread.
     pub fn plant(mutant: Option<Mutant>) {
         CURRENT.set(mutant);

@@ -93,7 +93,8 @@ impl Replica {
         })?;
         startup::check(config, identity, &recovered).map_err(RecoverError)?;
         // Whoever has promised or stored anything was formed when it did.
-        let pristine = recovered.groups.values().all(GroupImage::is_pristine);
+        let pristine =
+            recovered.groups.values().all(GroupImage::is_pristine) && !planted!(WipedNodeVotes);
         let others = config.nodes.iter().copied().filter(|&node| node != identity.node);
         let formation = pristine.then(|| Formation::new(others));
         let boot = Boot(seed.child("boot").0);
@@ -279,7 +280,7 @@ impl Node {
     fn run(&mut self) {
         executor::run_until_stalled();
         #[cfg(sim_mutant)]
-        while crate::mutant::Mutant::AckBeforeSync.is_planted() {
+        while planted!(AckBeforeSync) {
             let waiting = lock(&self.shared.writer).take_waiting();
             if waiting.is_empty() {
                 break;
@@ -297,6 +298,8 @@ impl Node {
     }
 
     fn input(&mut self, input: Input) {
+        #[cfg(sim_mutant)]
+        let input = crate::mutant::sabotage::forgive(input);
         match input {
             Input::Request { request, timeout, body } => {
                 let deadline = mono().after(timeout.min(limits::REQUEST_TIMEOUT_MAX));
@@ -393,13 +396,15 @@ impl Node {
     /// Listens to one data folder under a peer's name, the first that was heard of.
     fn pin(&mut self, peer: NodeId, incarnation: Incarnation) -> Result<(), DropReason> {
         match self.peers.get(&peer) {
-            Some(known) if *known == incarnation => {}
+            Some(known) if *known == incarnation || planted!(WipedNodeVotes) => {}
             // The peer's folder was wiped and made anew: what it promised under its name is gone,
             // so it must not vote or acknowledge under it (NATS 7567; M25).
             Some(_) => return Err(DropReason::OtherIncarnation),
             None => {
                 self.peers.insert(peer, incarnation);
-                lock(&self.shared.writer).push(&WalRecord::Peer(peer, incarnation));
+                if !planted!(PinNotPersisted) {
+                    lock(&self.shared.writer).push(&WalRecord::Peer(peer, incarnation));
+                }
             }
         }
         Ok(())

@@ -22,6 +22,9 @@ pub struct Store {
     committed_time: Timestamp,
     applied: Option<LogPosition>,
     state_hash: u64,
+    /// For planted bugs.
+    #[cfg(sim_mutant)]
+    pub sabotage: crate::mutant::sabotage::Sabotage,
 }
 
 impl Store {
@@ -34,13 +37,25 @@ impl Store {
         assert!(position.index == next, "apply_in_order: {} after {next}", position.index);
         let mut results = Vec::new();
         if let Some(batch) = batch {
-            self.committed_time = self.committed_time.max(batch.time);
-            results = batch.commands.iter().map(|command| self.run(command)).collect();
+            let time = batch.time;
+            #[cfg(sim_mutant)]
+            let time = crate::mutant::sabotage::time_of_apply(time);
+            self.committed_time = self.committed_time.max(time);
+            results = self.run_all(&batch.commands);
         }
         self.applied = Some(position);
         let mark = codec::encode(&(position, &results, self.sequence, self.committed_time));
         self.state_hash = xxh3_64_with_seed(&mark, self.state_hash);
         results
+    }
+
+    fn run_all(&mut self, commands: &[Command]) -> Vec<Applied> {
+        #[cfg(sim_mutant)]
+        if planted!(UnorderedApply) {
+            let order = self.sabotage.order(commands.len());
+            return crate::mutant::sabotage::run(order, |place| self.run(&commands[place]));
+        }
+        commands.iter().map(|command| self.run(command)).collect()
     }
 
     fn run(&mut self, command: &Command) -> Applied {
@@ -53,6 +68,10 @@ impl Store {
             }
             Admission::New => {
                 let outcome = self.change(command);
+                #[cfg(sim_mutant)]
+                if self.sabotage.forgets(self.applied, &outcome) {
+                    return Applied { outcome, replayed: false };
+                }
                 self.oplog.record(command, payload, outcome.clone(), self.committed_time);
                 Applied { outcome, replayed: false }
             }
@@ -61,14 +80,19 @@ impl Store {
 
     fn change(&mut self, command: &Command) -> Outcome {
         let next = Sequence(self.sequence.0 + 1);
-        let (outcome, row) = apply(&command.operation, self.rows.get(&command.id), next);
+        let id = &command.id;
+        #[cfg(sim_mutant)]
+        let id = &crate::mutant::sabotage::row_key(id);
+        let (outcome, row) = apply(&command.operation, self.rows.get(id), next);
+        #[cfg(sim_mutant)]
+        let row = if self.sabotage.skips(self.applied) { Row::Keep } else { row };
         match row {
             Row::Keep => {}
             Row::Put(record) => {
-                self.rows.insert(command.id.clone(), record);
+                self.rows.insert(id.clone(), record);
             }
             Row::Remove => {
-                self.rows.remove(&command.id);
+                self.rows.remove(id);
             }
         }
         match outcome {
@@ -80,6 +104,8 @@ impl Store {
 
     /// One actor.
     pub fn get(&self, id: &ActorId) -> Option<&Record> {
+        #[cfg(sim_mutant)]
+        let id = &crate::mutant::sabotage::row_key(id);
         self.rows.get(id)
     }
 

@@ -87,7 +87,7 @@ impl Origin {
     /// its command must not be proposed after that.
     fn waits(&self, shared: &Shared) -> bool {
         match self {
-            Origin::Client(request) => shared.is_live(*request),
+            Origin::Client(request) => shared.is_live(*request) || planted!(ProposesAfterDeadline),
             Origin::Peer(..) => true,
         }
     }
@@ -116,6 +116,8 @@ impl Group {
         let config = raft_config(&shared.config.timing, &namespace);
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
         let recovered = log.committed();
+        #[cfg(sim_mutant)]
+        crate::mutant::sabotage::prepare(&mut lock(&store), recovered);
         let node = shared.identity.node;
         let raft = Raft::new(node, config, network, log.clone(), machine)
             .await
@@ -223,6 +225,8 @@ impl Group {
     }
 
     async fn question(&self, body: Body) -> Option<Body> {
+        #[cfg(sim_mutant)]
+        let body = crate::mutant::sabotage::mishear(body);
         match body {
             Body::Append(append) => Some(Body::AppendReply(self.append(append).await)),
             Body::AskVote(ask) => {
@@ -406,7 +410,8 @@ impl Group {
             return Err(metrics.current_leader);
         }
         let applied = lock(&self.store).applied();
-        let ready = applied.is_some_and(|applied| applied.term == metrics.current_term);
+        let ready = planted!(ProposesBeforeApplied)
+            || applied.is_some_and(|applied| applied.term == metrics.current_term);
         if ready { Ok(()) } else { Err(None) }
     }
 
@@ -418,6 +423,9 @@ impl Group {
         let now = executor::now();
         let term = self.metrics.borrow_watched().current_term;
         let committed = lock(&self.store).committed_time();
+        if planted!(CommittedTimeUnbounded) {
+            return committed.max(now.wall);
+        }
         let mut stamp = lock(&self.stamp);
         if stamp.term != term {
             let from = if committed == Timestamp(0) { now.wall } else { committed };
@@ -450,28 +458,22 @@ fn role(state: ServerState) -> Role {
 
 fn raft_config(timing: &Timing, namespace: &Namespace) -> openraft::Config {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let equal = planted!(EqualElectionTimeouts);
+    let longest = if equal { ms(timing.election_min) + 1 } else { ms(timing.election_max) };
     openraft::Config {
         cluster_name: namespace.as_str().to_owned(),
         heartbeat_interval: ms(timing.heartbeat),
         election_timeout_min: ms(timing.election_min),
-        election_timeout_max: ms(timing.election_max),
+        election_timeout_max: longest,
         max_payload_entries: limits::APPEND_ENTRIES_MAX,
         // The whole log is kept; see `machine::NoSnapshots`.
         snapshot_policy: openraft::SnapshotPolicy::Never,
         enable_pre_vote: Some(true),
         // With it a leader that lost its unsynced tail leads on in the same term, and gives an
         // index it has forgotten to another command (ADR 1; planted bug `leader_restore`).
-        enable_leader_restore: leader_restore(),
+        enable_leader_restore: if planted!(LeaderRestore) { None } else { Some(false) },
         allow_log_reversion: Some(false),
         backoff: "20ms 40ms 80ms ...200ms".to_owned(),
         ..openraft::Config::default()
     }
-}
-
-fn leader_restore() -> Option<bool> {
-    #[cfg(sim_mutant)]
-    if crate::mutant::Mutant::LeaderRestore.is_planted() {
-        return None;
-    }
-    Some(false)
 }

@@ -197,7 +197,9 @@ impl RaftLogStorage<TypeConfig> for Log {
             }
             state.vote = Some(*vote);
             let mut writer = lock(&self.shared.writer);
-            writer.push(&Record::Vote(self.group, convert::vote(vote)));
+            if !planted!(VoteNotPersisted) {
+                writer.push(&Record::Vote(self.group, convert::vote(vote)));
+            }
             writer.when_durable(Box::new(move || {
                 sender.send(()).ok();
             }));
@@ -207,6 +209,9 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         lock(&self.state).committed = committed;
+        #[cfg(sim_mutant)]
+        let committed =
+            if planted!(CommitMarkAhead) { lock(&self.state).last() } else { committed };
         if let Some(committed) = committed {
             lock(&self.shared.writer).commit(self.group, convert::position(&committed));
         }
@@ -249,7 +254,9 @@ impl RaftLogStorage<TypeConfig> for Log {
         }
         self.shared.emit(Effect::Event(Event::Truncated { group, keep, head }));
         let keep = last.as_ref().map(convert::position);
-        lock(&self.shared.writer).push(&Record::Truncate(self.group, keep));
+        if !planted!(TruncateNotWritten) {
+            lock(&self.shared.writer).push(&Record::Truncate(self.group, keep));
+        }
         Ok(())
     }
 

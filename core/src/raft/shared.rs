@@ -11,6 +11,8 @@ use super::channel::{OneshotSender, oneshot};
 use super::executor::{self, lock};
 use super::runtime::timeout_at;
 use crate::config::ClusterConfig;
+#[cfg(sim_mutant)]
+use crate::effect::Answer;
 use crate::effect::{Effect, Failure, Response};
 use crate::input::RequestId;
 use crate::limits;
@@ -129,6 +131,9 @@ impl Shared {
         // Also when the asker is dropped: its question must not stay open for ever.
         let _forget = Forget { shared: self, number };
         self.send(to, group, exchange, body);
+        if planted!(NoAnswerDeadline) {
+            return receiver.await.ok();
+        }
         timeout_at(deadline, receiver).await.ok()?.ok()
     }
 
@@ -139,6 +144,8 @@ impl Shared {
 
     /// Hands an answer to whoever asked; false when nobody waits for it (any more).
     pub fn answered(&self, from: NodeId, exchange: Exchange, body: Body) -> bool {
+        #[cfg(sim_mutant)]
+        let exchange = self.misread(from, exchange);
         if !self.is_ours(exchange) {
             return false;
         }
@@ -150,6 +157,19 @@ impl Shared {
             }
         };
         asked.is_some_and(|(_, sender)| sender.send(body).is_ok())
+    }
+
+    /// `stale_answer_taken`.
+    #[cfg(sim_mutant)]
+    fn misread(&self, from: NodeId, exchange: Exchange) -> Exchange {
+        let exchanges = lock(&self.exchanges);
+        let oldest = exchanges.open.iter().find(|(_, (to, _))| *to == from);
+        match oldest {
+            Some((&number, _)) if planted!(StaleAnswerTaken) && !self.is_ours(exchange) => {
+                Exchange { boot: self.boot, number }
+            }
+            _ => exchange,
+        }
     }
 
     /// Room for `count` forwarded requests, or `None` when there is none. Freed when dropped.
@@ -179,6 +199,11 @@ impl Shared {
     /// Answers a client, unless it has its answer or has gone.
     pub fn reply(&self, request: RequestId, response: Response) {
         if lock(&self.requests).remove(request) {
+            #[cfg(sim_mutant)]
+            if planted!(AnswersTwice) && matches!(response, Ok(Answer::Done { replayed: true, .. }))
+            {
+                self.emit(Effect::Reply { request, response: response.clone() });
+            }
             self.emit(Effect::Reply { request, response });
         }
     }
@@ -211,6 +236,7 @@ impl Shared {
                 })
             };
             let Some((request, maybe)) = expired else { return };
+            let maybe = maybe && !planted!(UnknownCalledRefused);
             let failure = if maybe { Failure::Unknown } else { Failure::Unavailable };
             self.reply(request, Err(failure));
         }

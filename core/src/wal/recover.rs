@@ -117,6 +117,8 @@ impl Remains {
 /// [`Corrupt`] when a promise this node has made may rest on what is damaged.
 pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
     let header = FileHeader::decode(file)?;
+    #[cfg(sim_mutant)]
+    let file = crate::mutant::sabotage::without_last_entry(file, &header);
     let mut recovered = Recovered {
         end: 0,
         cut: 0,
@@ -137,6 +139,8 @@ pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
     }
     match Remains::of(file, header.seed, at).verdict() {
         Verdict::Clean => {}
+        Verdict::Tail if planted!(TornTailKept) => at = file.len(),
+        Verdict::Corrupt if planted!(DamageCutAsTail) => recovered.cut = offset64(file.len() - at),
         Verdict::Tail => recovered.cut = offset64(file.len() - at),
         Verdict::Corrupt => {
             return Err(Corrupt(format!("records at byte {at} that had been synced are damaged")));

@@ -63,6 +63,10 @@ pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
 /// committed by then is applied. Else who may lead.
 async fn confirm(group: &Group) -> Result<(), Option<NodeId>> {
     let deadline = mono().after(group.shared.config.timing.election_max);
+    #[cfg(sim_mutant)]
+    if is_confirmed_anyway(group, deadline).await {
+        return Ok(());
+    }
     match timeout_at(deadline, group.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
@@ -72,6 +76,16 @@ async fn confirm(group: &Group) -> Result<(), Option<NodeId>> {
         | Ok(Err(RaftError::Fatal(_)))
         | Err(_) => Err(None),
     }
+}
+
+/// The planted bugs of reads.
+#[cfg(sim_mutant)]
+async fn is_confirmed_anyway(group: &Group, deadline: crate::types::Instant) -> bool {
+    if planted!(ReadBeforeApply) {
+        let index = group.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        return timeout_at(deadline, index).await.is_ok_and(|index| index.is_ok());
+    }
+    planted!(FollowerServesReads) || planted!(ReadWithoutQuorum) && group.may_propose().is_ok()
 }
 
 async fn ask_there(

@@ -53,6 +53,7 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
                         return;
                     }
                 }
+                Err(ForwardFailed::NotLeader { .. }) if planted!(ForwardRefusalBelieved) => {}
                 // Whatever it answered: the network may repeat the question when it leads again.
                 Err(_) => maybe = true,
             }
@@ -64,7 +65,10 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
 
 async fn attempt_here(group: &Group, items: &[Item]) -> Result<Vec<Applied>, ForwardFailed> {
     group.may_propose().map_err(|hint| ForwardFailed::NotLeader { hint })?;
-    let batch = Batch { time: group.stamp(), commands: commands(items).into() };
+    let commands = commands(items);
+    #[cfg(sim_mutant)]
+    let commands = crate::mutant::sabotage::decide(&group.store, commands);
+    let batch = Batch { time: group.stamp(), commands: commands.into() };
     match group.raft.client_write(batch).await {
         Ok(response) => Ok(response.data),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
@@ -90,7 +94,10 @@ async fn attempt_there(
 }
 
 fn commands(items: &[Item]) -> Vec<Command> {
-    items.iter().flat_map(|item| &item.commands).cloned().collect()
+    let commands = items.iter().flat_map(|item| &item.commands).cloned().collect();
+    #[cfg(sim_mutant)]
+    let commands = crate::mutant::sabotage::rename(commands);
+    commands
 }
 
 fn mark(shared: &Shared, items: &[Item], maybe: bool) {

@@ -1,0 +1,148 @@
+//! The bodies of planted bugs that do not fit into a line where the real code is.
+
+use std::sync::Mutex;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::command::{Command, Expected, Operation, Outcome};
+use crate::input::Input;
+use crate::message::{Append, Applied, AskVote, Body, LogPosition};
+use crate::raft::executor;
+use crate::seed::Rng;
+use crate::store::Store;
+use crate::types::{ActorId, OpId, Timestamp};
+use crate::wal::frame::{self, FileHeader, Record};
+
+/// What a store must know to go wrong.
+#[derive(Debug, Default)]
+pub struct Sabotage {
+    /// Entries below this had been committed before the start.
+    recovered: u64,
+    /// Differs from replica to replica.
+    salt: u64,
+}
+
+/// Tells the store of a replica that starts with `recovered` committed entries.
+pub fn prepare(store: &mut Store, recovered: u64) {
+    // Drawn only where it is used: without a bug this build runs as every other.
+    let salt = if planted!(UnorderedApply) { executor::random(Rng::u64) } else { 0 };
+    store.sabotage = Sabotage { recovered, salt };
+}
+
+impl Sabotage {
+    /// `op_log_not_recovered`, `refusal_not_recorded`: an outcome that is not recorded.
+    pub fn forgets(&self, applied: Option<LogPosition>, outcome: &Outcome) -> bool {
+        planted!(OpLogNotRecovered) && next(applied) < self.recovered
+            || planted!(RefusalNotRecorded) && matches!(outcome, Outcome::Refused(_))
+    }
+
+    /// `recovery_skips_entry`: an entry whose rows are not written.
+    pub fn skips(&self, applied: Option<LogPosition>) -> bool {
+        planted!(RecoverySkipsEntry) && next(applied) + 1 == self.recovered
+    }
+
+    /// `unordered_apply`: the places of a batch in the order in which they are applied.
+    pub fn order(&self, places: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..places).collect();
+        order.sort_by_key(|place| xxh3_64_with_seed(&place.to_le_bytes(), self.salt));
+        order
+    }
+}
+
+/// The index of the entry that is being applied.
+fn next(applied: Option<LogPosition>) -> u64 {
+    applied.map_or(0, |applied| applied.index + 1)
+}
+
+/// `unordered_apply`: runs a batch in this order; the results are in the batch's.
+pub fn run(order: Vec<usize>, mut run: impl FnMut(usize) -> Applied) -> Vec<Applied> {
+    let mut results: Vec<_> = order.into_iter().map(|place| (place, run(place))).collect();
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// `wall_clock_in_apply`.
+pub fn time_of_apply(stamp: Timestamp) -> Timestamp {
+    if planted!(WallClockInApply) { executor::now().wall } else { stamp }
+}
+
+/// `colliding_keys`.
+pub fn row_key(id: &ActorId) -> ActorId {
+    let short: String = id.as_str().chars().take(1).collect();
+    ActorId::new(short).ok().filter(|_| planted!(CollidingKeys)).unwrap_or_else(|| id.clone())
+}
+
+/// `op_named_by_leader`.
+pub fn rename(mut commands: Vec<Command>) -> Vec<Command> {
+    if planted!(OpNamedByLeader) {
+        for command in &mut commands {
+            command.op = OpId::Named(format!("{:032x}", executor::random(Rng::u128)));
+        }
+    }
+    commands
+}
+
+/// `decides_before_log`: what the proposer sees decides; if it fits, the condition is dropped.
+pub fn decide(store: &Mutex<Store>, mut commands: Vec<Command>) -> Vec<Command> {
+    let store = executor::lock(store);
+    for Command { id, operation, .. } in &mut commands {
+        let Some(found) = store.get(id).filter(|_| planted!(DecidesBeforeLog)) else { continue };
+        let holds = |expected: &Expected| match expected {
+            Expected::Token(token) => *token == found.token,
+            Expected::Version(version) => *version == found.token.version,
+        };
+        match operation {
+            Operation::CompareAndSwap { value, expected } if holds(expected) => {
+                *operation = Operation::Put { value: value.clone() };
+            }
+            Operation::Update { expected, .. } | Operation::Delete { expected }
+                if expected.as_ref().is_some_and(holds) =>
+            {
+                *expected = None;
+            }
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// `votes_for_shorter_log`, `commits_on_receipt`: a question as the sloppy replica hears it.
+pub fn mishear(body: Body) -> Body {
+    match body {
+        Body::AskVote(ask) if planted!(VotesForShorterLog) => Body::AskVote(as_if_ahead(ask)),
+        Body::AskPreVote(ask) if planted!(VotesForShorterLog) => Body::AskPreVote(as_if_ahead(ask)),
+        Body::Append(append) if planted!(CommitsOnReceipt) => {
+            let last = append.entries.last().map(|entry| entry.position).or(append.previous);
+            let commit = append.commit.max(last);
+            Body::Append(Append { commit, ..append })
+        }
+        body => body,
+    }
+}
+
+fn as_if_ahead(ask: AskVote) -> AskVote {
+    let last = LogPosition { term: ask.vote.term, index: 1 << 40 };
+    AskVote { last: Some(last), ..ask }
+}
+
+/// `failed_sync_ignored`.
+pub fn forgive(input: Input) -> Input {
+    match input {
+        Input::Io { io, .. } if planted!(FailedSyncIgnored) => Input::Io { io, result: Ok(()) },
+        input => input,
+    }
+}
+
+/// `committed_tail_cut`: the file up to its last intact entry.
+pub fn without_last_entry<'a>(file: &'a [u8], header: &FileHeader) -> &'a [u8] {
+    let (mut at, mut keep) = (header.length, file.len());
+    while let Some(frame) =
+        frame::decode(file, header.seed, at).filter(|_| planted!(CommittedTailCut))
+    {
+        if let Some(Record::Entry(..)) = frame.record {
+            keep = at;
+        }
+        at = usize::try_from(frame.end).unwrap_or(file.len());
+    }
+    &file[..keep]
+}
