@@ -1,4 +1,6 @@
-//! A client: draws operations, names its changes, and repeats them until it knows what came of them.
+//! A client: does its jobs, names its changes, and repeats them until it knows what came of them.
+//!
+//! Everything a job draws comes from a stream of its own: taking one job away changes no other.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,7 +15,10 @@ use crate::checks::Violation;
 use crate::clock::EPOCH_MS;
 use crate::history::{self, Ask, Entry, Fate};
 use crate::plan::Plan;
+use crate::recording::Kind;
+use crate::schedule::{Expect, Job, What};
 use crate::stage::Stage;
+use crate::words;
 use crate::world::Heard;
 
 /// One client.
@@ -21,6 +26,8 @@ pub struct Client {
     id: u64,
     stage: Rc<Stage>,
     plan: Plan,
+    seed: Seed,
+    /// Of the job under way.
     rng: Rng,
     wall_ahead_ms: i64,
     /// The last token it saw of each actor.
@@ -39,33 +46,33 @@ enum Lesson {
 }
 
 impl Client {
-    /// A client with a stream of numbers of its own.
+    /// A client that has seen nothing yet.
     pub fn new(id: u64, stage: &Rc<Stage>, plan: &Plan, seed: Seed) -> Client {
-        let mut rng = seed.child(&format!("client/{id}")).rng();
+        let seed = seed.child(&format!("client/{id}"));
+        let mut rng = seed.rng();
         let wall_ahead_ms = i64::try_from(rng.below(120_000)).unwrap_or(0) - 60_000;
         let preferred = NodeId(rng.between(1, plan.nodes));
         let (stage, plan) = (Rc::clone(stage), plan.clone());
-        Client { id, stage, plan, rng, wall_ahead_ms, known: BTreeMap::new(), preferred }
+        let known = BTreeMap::new();
+        Client { id, stage, plan, seed, rng, wall_ahead_ms, known, preferred }
     }
 
-    /// Works until all is done or the faults have stopped.
-    pub async fn work(mut self) {
-        for _ in 0..self.plan.operations {
-            let pause = self.rng.below(self.plan.think_max);
-            self.stage.sleep(pause).await;
+    /// Does `jobs` until all are done or the faults have stopped.
+    pub async fn work(mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.rng = self.seed.child(&format!("job/{}", job.job)).rng();
+            self.stage.sleep(job.think_ns).await;
             if self.stage.world().is_calm() || self.stage.world().is_over() {
                 return;
             }
-            let namespace = self.rng.below(self.plan.namespaces) as usize;
-            let actor = self.rng.below(self.plan.actors);
-            let ask = self.draw(namespace, actor);
-            self.perform(namespace, actor, ask).await;
+            let ask = self.ask(&job);
+            self.perform(job.namespace, job.actor, ask).await;
         }
     }
 
     /// Writes an actor of each namespace, then looks at every actor.
     pub async fn prove_service(mut self) {
-        let namespaces = self.plan.namespaces as usize;
+        let namespaces = usize::try_from(self.plan.namespaces).unwrap_or(0);
         for namespace in 0..namespaces {
             let number = self.stage.oracle().next_number();
             let put = self.named(Operation::Put { value: history::value(number) });
@@ -79,27 +86,27 @@ impl Client {
         }
     }
 
-    fn draw(&mut self, namespace: usize, actor: u64) -> Ask {
-        let number = self.stage.oracle().next_number();
-        let value = history::value(number);
-        let known = self.known.get(&(namespace, actor)).copied();
-        let absent = Expected::Version(Version(0));
-        let expected = match known {
-            Some(token) if self.rng.ppm(700_000) => Some(Expected::Token(token)),
-            Some(token) => Some(Expected::Version(token.version)),
-            None => None,
+    fn ask(&mut self, job: &Job) -> Ask {
+        let value = history::value(self.stage.oracle().next_number());
+        let known = self.known.get(&(job.namespace, job.actor)).copied();
+        let expected = |expect: Expect| match expect {
+            Expect::Any => None,
+            Expect::Absent => Some(Expected::Version(Version(0))),
+            Expect::Token => known.map(Expected::Token),
+            Expect::Version => known.map(|token| Expected::Version(token.version)),
         };
-        let operation = match self.rng.below(100) {
-            0..22 => Operation::Put { value },
-            22..34 => Operation::Create { value },
-            34..42 => Operation::Update { value, expected: None },
-            42..50 => Operation::Update { value, expected },
-            50..60 => Operation::CompareAndSwap { value, expected: expected.unwrap_or(absent) },
-            60..65 => Operation::CompareAndSwap { value, expected: absent },
-            65..70 => Operation::Delete { expected: None },
-            70..75 => Operation::Delete { expected },
-            75..93 => return Ask::Read { level: ReadLevel::Linearizable },
-            _ => return Ask::Read { level: ReadLevel::Eventual },
+        let operation = match job.what {
+            What::Put => Operation::Put { value },
+            What::Create => Operation::Create { value },
+            What::Update(expect) => Operation::Update { value, expected: expected(expect) },
+            What::CompareAndSwap(expect) => {
+                let absent = Expected::Version(Version(0));
+                let expected = expected(expect).unwrap_or(absent);
+                Operation::CompareAndSwap { value, expected }
+            }
+            What::Delete(expect) => Operation::Delete { expected: expected(expect) },
+            What::Read => return Ask::Read { level: ReadLevel::Linearizable },
+            What::ReadEventual => return Ask::Read { level: ReadLevel::Eventual },
         };
         self.named(operation)
     }
@@ -118,6 +125,7 @@ impl Client {
         let first = ask.clone();
         let entry = Entry { number, client, namespace, actor, ask, call, ret, fate };
         self.stage.oracle().begin(entry);
+        self.tell(namespace, actor, number, || words::ask(&first));
         let mut perhaps = false;
         loop {
             let lesson = self.attempt(namespace, actor, &first).await;
@@ -127,6 +135,7 @@ impl Client {
             let pause = match lesson {
                 Lesson::Known(fate) => {
                     self.remember(namespace, actor, &fate);
+                    self.tell(namespace, actor, number, || words::fate(&fate));
                     let ret = self.stage.world().tick();
                     self.stage.oracle().end(number, ret, fate);
                     return self.repeat_late(namespace, actor, &first).await;
@@ -139,6 +148,8 @@ impl Client {
             };
             let calm = self.stage.world().is_calm();
             if !calm && self.rng.ppm(self.plan.abandon_ppm) {
+                let fate = if perhaps { "unknown" } else { "did not happen" };
+                self.tell(namespace, actor, number, || format!("gives up: {fate}"));
                 if !perhaps {
                     let ret = self.stage.world().tick();
                     self.stage.oracle().end(number, ret, Fate::DidNotHappen);
@@ -181,7 +192,8 @@ impl Client {
         let stage = Rc::clone(&self.stage);
         let name = stage.world().cluster.namespaces[namespace].clone();
         let body = ask.request(&name, &history::actor(actor));
-        async move { stage.ask(to, timeout, body).await }
+        let client = self.id;
+        async move { stage.ask(client, to, timeout, body).await }
     }
 
     fn learn(&mut self, ask: &Ask, heard: Heard) -> Lesson {
@@ -260,6 +272,18 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// A line in the trace about one of its operations.
+    fn tell(&self, namespace: usize, actor: u64, number: u64, text: impl FnOnce() -> String) {
+        let mut world = self.stage.world();
+        let name = &world.cluster.namespaces[namespace];
+        let actor = format!("{name}/{}", history::actor(actor));
+        world.note(0, Kind::Client, &number.to_le_bytes(), |line| {
+            line.group = namespace as u64 + 1;
+            line.text = text();
+            (line.client, line.op, line.actor) = (Some(self.id), Some(number), Some(actor));
+        });
     }
 
     fn remember(&mut self, namespace: usize, actor: u64, fate: &Fate) {

@@ -2,106 +2,118 @@
 
 use std::fmt;
 
-/// One kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// One node dies.
-    Crash,
-    /// All nodes die at once.
-    CrashAll,
-    /// The leader dies while its disk holds unsynced writes, and is back within milliseconds.
-    LeaderBounce,
-    /// A node dies between two effects of one step.
-    CrashMidTurn,
-    /// A crash lost pages of unsynced writes.
-    LostPage,
-    /// A crash tore the last page that survived.
-    TornPage,
-    /// A disk was slow for a while.
-    SlowDisk,
-    /// A sync failed.
-    SyncFailed,
-    /// A message was lost on the way.
-    Loss,
-    /// A message arrived twice.
-    Duplicate,
-    /// A message overtook an earlier one.
-    Reorder,
-    /// A message was held up for much longer than usual.
-    Delay,
-    /// A message met a cut link.
-    Cut,
-    /// Nodes were cut off in both directions.
-    Partition,
-    /// Nodes were cut off in one direction.
-    OneWay,
-    /// A node stood still, then went on as if nothing had been.
-    Pause,
-    /// A node's clock ran fast or slow.
-    ClockSkew,
-    /// A node's wall clock jumped.
-    WallJump,
-    /// A client's request was lost on the way.
-    RequestLost,
-    /// The answer to a client was lost on the way.
-    ReplyLost,
+use serde::{Deserialize, Serialize};
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
+        /// One kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Fault {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl Fault {
+            /// Every kind.
+            pub const ALL: &[Fault] = &[$(Fault::$variant,)*];
+
+            /// The name in summaries, cards and schedules.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Fault::$variant => $name,)*
+                }
+            }
+
+            /// What it is, in one line.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Fault::$variant => concat!($($doc),*).trim_ascii(),)*
+                }
+            }
+        }
+    };
 }
 
-impl Fault {
-    /// Every kind.
-    pub const ALL: [Fault; 20] = [
-        Fault::Crash,
-        Fault::CrashAll,
-        Fault::LeaderBounce,
-        Fault::CrashMidTurn,
-        Fault::LostPage,
-        Fault::TornPage,
-        Fault::SlowDisk,
-        Fault::SyncFailed,
-        Fault::Loss,
-        Fault::Duplicate,
-        Fault::Reorder,
-        Fault::Delay,
-        Fault::Cut,
-        Fault::Partition,
-        Fault::OneWay,
-        Fault::Pause,
-        Fault::ClockSkew,
-        Fault::WallJump,
-        Fault::RequestLost,
-        Fault::ReplyLost,
-    ];
-
-    /// The name in summaries and cards.
-    pub fn name(self) -> &'static str {
-        match self {
-            Fault::Crash => "crash",
-            Fault::CrashAll => "crash_all",
-            Fault::LeaderBounce => "leader_bounce",
-            Fault::CrashMidTurn => "crash_mid_turn",
-            Fault::LostPage => "lost_page",
-            Fault::TornPage => "torn_page",
-            Fault::SlowDisk => "slow_disk",
-            Fault::SyncFailed => "sync_failed",
-            Fault::Loss => "loss",
-            Fault::Duplicate => "duplicate",
-            Fault::Reorder => "reorder",
-            Fault::Delay => "delay",
-            Fault::Cut => "cut",
-            Fault::Partition => "partition",
-            Fault::OneWay => "one_way",
-            Fault::Pause => "pause",
-            Fault::ClockSkew => "clock_skew",
-            Fault::WallJump => "wall_jump",
-            Fault::RequestLost => "request_lost",
-            Fault::ReplyLost => "reply_lost",
-        }
-    }
+faults! {
+    /// One node dies, and is back after milliseconds or more than a second.
+    Crash = "crash",
+    /// Several or all nodes die at once.
+    CrashAll = "crash_all",
+    /// The leader dies while its disk holds unsynced writes, and is back within milliseconds.
+    LeaderBounce = "leader_bounce",
+    /// A node dies between two effects of one step.
+    CrashMidTurn = "crash_mid_turn",
+    /// A node dies when a sync is done: just before it is, or just before it hears of it.
+    CrashAtIo = "crash_at_io",
+    /// A node dies while it recovers: before its log is cut, after, or in its first step.
+    CrashInRecovery = "crash_in_recovery",
+    /// A process stands still, then goes on as if nothing had been.
+    Pause = "pause",
+    /// A crash lost all unsynced writes.
+    UnsyncedLoss = "unsynced_loss",
+    /// A crash kept some 4 KiB pages of the unsynced writes, the last torn at any byte.
+    TornWrite = "torn_write",
+    /// A bit of a synced block flipped.
+    BitRot = "bit_rot",
+    /// The disk reported a page as synced and never wrote it.
+    LostWrite = "lost_write",
+    /// The disk wrote a page to the wrong place, over another one.
+    MisdirectedWrite = "misdirected_write",
+    /// Syncs take 5 to 230 ms for a while.
+    SlowDisk = "slow_disk",
+    /// No sync ends for a while.
+    StalledDisk = "stalled_disk",
+    /// A write found no space.
+    DiskFull = "disk_full",
+    /// A write failed.
+    WriteFailed = "write_failed",
+    /// A sync failed; what it covered is not on the disk, later syncs report success.
+    SyncFailed = "sync_failed",
+    /// A node came back with an empty disk, under a new incarnation.
+    WipedDisk = "wiped_disk",
+    /// A message was lost on the way.
+    Loss = "loss",
+    /// A message arrived twice.
+    Duplicate = "duplicate",
+    /// A message overtook an earlier one.
+    Reorder = "reorder",
+    /// A message was held up for much longer than usual.
+    Delay = "delay",
+    /// All messages took long for a while.
+    LatencySpike = "latency_spike",
+    /// One link, in one direction, was slow for a while.
+    SlowLink = "slow_link",
+    /// A message met a cut link.
+    Cut = "cut",
+    /// Nodes were cut off in both directions.
+    Partition = "partition",
+    /// Nodes were cut off in one direction.
+    OneWay = "one_way",
+    /// Two nodes could not reach each other, a third reached both.
+    PartialCut = "partial_cut",
+    /// A cut came and went several times.
+    Flapping = "flapping",
+    /// A node's clocks ran fast or slow, or changed their rate.
+    ClockSkew = "clock_skew",
+    /// A node's monotonic clock jumped ahead.
+    ClockJump = "clock_jump",
+    /// A node's wall clock jumped, up to days.
+    WallJump = "wall_jump",
+    /// A client's request was lost on the way.
+    RequestLost = "request_lost",
+    /// The answer to a client was lost on the way.
+    ReplyLost = "reply_lost",
 }
 
 /// How often each kind fired.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts([u64; Fault::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts([0; Fault::ALL.len()])
+    }
+}
 
 impl Counts {
     /// `fault` fired.
@@ -117,9 +129,9 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fired = Fault::ALL.into_iter().filter(|&fault| self.of(fault) > 0);
+        let fired = Fault::ALL.iter().filter(|&&fault| self.of(fault) > 0);
         let words: Vec<_> =
-            fired.map(|fault| format!("{} {}", fault.name(), self.of(fault))).collect();
+            fired.map(|&fault| format!("{} {}", fault.name(), self.of(fault))).collect();
         f.write_str(if words.is_empty() { "none" } else { "" })?;
         f.write_str(&words.join(", "))
     }

@@ -1,169 +1,162 @@
-//! The nemesis: one task that does harm on purpose while the faults are on.
+//! The nemesis: one task that does harm on purpose, as the schedule says, while the faults are on.
 
 use std::rc::Rc;
 
-use understudy_core::{NodeId, Rng, Seed};
+use understudy_core::NodeId;
 
-use crate::disk::Latency;
+use crate::acts::{Act, TimedAct, Whom};
 use crate::faults::Fault;
-use crate::plan::{Act, Plan};
+use crate::plan::MILLI;
 use crate::stage::Stage;
 
-const MILLI: u64 = 1_000_000;
-
-/// Draws and does harm.
+/// Does harm.
 pub struct Nemesis {
     stage: Rc<Stage>,
-    plan: Plan,
-    rng: Rng,
+    acts: Vec<TimedAct>,
 }
 
 impl Nemesis {
-    /// A nemesis with a stream of numbers of its own.
-    pub fn new(stage: &Rc<Stage>, plan: &Plan, seed: Seed) -> Nemesis {
-        let rng = seed.child("nemesis").rng();
-        Nemesis { stage: Rc::clone(stage), plan: plan.clone(), rng }
+    /// A nemesis that does `acts`.
+    pub fn new(stage: &Rc<Stage>, acts: &[TimedAct]) -> Nemesis {
+        Nemesis { stage: Rc::clone(stage), acts: acts.to_vec() }
     }
 
     /// Works until the faults stop.
-    pub async fn work(mut self) {
-        let weights: u64 = self.plan.acts.iter().sum();
-        if self.plan.nemesis_pause_max == 0 || weights == 0 {
-            return;
-        }
-        loop {
-            let pause = self.rng.between(5 * MILLI, self.plan.nemesis_pause_max);
-            self.stage.sleep(pause).await;
-            {
-                let world = self.stage.world();
-                if world.is_calm() || world.is_over() {
-                    return;
-                }
+    pub async fn work(self) {
+        for TimedAct { at_ns, act } in &self.acts {
+            let now = self.stage.world().now();
+            self.stage.sleep(at_ns.saturating_sub(now)).await;
+            if self.is_over() {
+                return;
             }
-            let mut draw = self.rng.below(weights);
-            let drawn = Act::ALL.into_iter().zip(self.plan.acts).find(|&(_, weight)| {
-                let hit = draw < weight;
-                draw = draw.saturating_sub(weight);
-                hit
-            });
-            if let Some((act, _)) = drawn {
-                self.act(act).await;
-            }
+            let node = act.nodes().first().copied().filter(|_| act.nodes().len() == 1);
+            self.stage.world().announce(node.unwrap_or(0), || act.to_string());
+            self.act(act).await;
         }
     }
 
-    async fn act(&mut self, act: Act) {
-        let node = NodeId(self.rng.between(1, self.plan.nodes));
+    fn is_over(&self) -> bool {
+        let world = self.stage.world();
+        world.is_calm() || world.is_over()
+    }
+
+    async fn act(&self, act: &Act) {
         match act {
-            Act::Crash => {
-                let down = self.down_time();
-                let mut world = self.stage.world();
-                world.counts.fired(Fault::Crash);
-                world.crash(node, down);
+            Act::LeaderBounce { wait_ms, then_ns, down_ns } => {
+                self.bounce_leader(*wait_ms, *then_ns, *down_ns).await;
             }
-            Act::LeaderBounce => self.bounce_leader().await,
-            Act::CrashAll => self.crash_many().await,
-            Act::Partition | Act::OneWay => {
-                let (some, others) = self.split();
-                let lasts = self.rng.between(50, 1_500) * MILLI;
-                self.stage.world().cut(&some, &others, act == Act::Partition, lasts);
+            Act::CrashAll { wait_ms, then_ns, nodes } => {
+                self.crash_all(*wait_ms, *then_ns, nodes).await;
             }
-            Act::Pause => {
-                let lasts = self.rng.between(20, 700) * MILLI;
-                self.stage.world().pause(node, lasts);
+            Act::Flap { from, to, both_ways, cut_ns, open_ns, times } => {
+                self.stage.world().fired(Fault::Flapping);
+                for _ in 0..*times {
+                    if self.is_over() {
+                        return;
+                    }
+                    self.stage.world().cut(from, to, *both_ways, *cut_ns);
+                    self.stage.sleep(cut_ns + open_ns).await;
+                }
             }
-            Act::SlowDisk => {
-                let leader = self.stage.world().leader();
-                let node = leader.filter(|_| self.rng.ppm(500_000)).unwrap_or(node);
-                let min = self.rng.between(5, 80) * MILLI;
-                let latency = Latency { min, max: min + self.rng.between(1, 150) * MILLI };
-                let lasts = self.rng.between(100, 1_500) * MILLI;
-                self.stage.world().slow_disk(node, latency, lasts);
+            Act::DamageDisk { node, lie, place, restart_after_ns, down_ns } => {
+                if !self.stage.world().damage_disk(NodeId(*node), *lie, *place) {
+                    return;
+                }
+                self.stage.sleep(*restart_after_ns).await;
+                if !self.is_over() {
+                    self.stage.world().fired(Fault::Crash);
+                    self.stage.world().crash(NodeId(*node), *down_ns);
+                }
             }
-            Act::FailSync => self.stage.world().fail_sync(node),
-            Act::WallJump => {
-                // Now and then days ahead: what one node takes for the time must not age what all
-                // of them remember.
-                let days = if self.rng.ppm(300_000) { self.rng.between(1, 3) } else { 0 };
-                let ahead = days * 24 * 60 * 60 * 1_000 + self.rng.below(240_000);
-                let by_ms = i64::try_from(ahead).unwrap_or(0) - 120_000;
-                self.stage.world().jump_wall(node, by_ms);
+            other => self.at_once(other),
+        }
+    }
+
+    /// What takes no time.
+    fn at_once(&self, act: &Act) {
+        let leader = self.stage.world().leader();
+        let who = |whom: &Whom| match whom {
+            Whom::Node(node) => Some(NodeId(*node)),
+            Whom::Leader => leader,
+        };
+        let mut world = self.stage.world();
+        match act {
+            Act::Crash { node, down_ns } => {
+                world.fired(Fault::Crash);
+                world.crash(NodeId(*node), *down_ns);
             }
+            Act::Cut { from, to, both_ways, lasts_ns } => {
+                world.cut(from, to, *both_ways, *lasts_ns);
+            }
+            Act::SlowLink { from, to, extra_ns, lasts_ns } => {
+                world.slow_link(NodeId(*from), NodeId(*to), *extra_ns, *lasts_ns);
+            }
+            Act::LatencySpike { extra_ns, lasts_ns } => world.latency_spike(*extra_ns, *lasts_ns),
+            Act::Pause { whom, lasts_ns } => {
+                who(whom).into_iter().for_each(|node| world.pause(node, *lasts_ns));
+            }
+            Act::SlowDisk { whom, latency, lasts_ns } => {
+                who(whom).into_iter().for_each(|node| world.slow_disk(node, *latency, *lasts_ns));
+            }
+            Act::StallDisk { whom, lasts_ns } => {
+                who(whom).into_iter().for_each(|node| world.stall_disk(node, *lasts_ns));
+            }
+            Act::FailDisk { whom, fail } => {
+                who(whom).into_iter().for_each(|node| world.fail_disk(node, *fail));
+            }
+            Act::FillDisk { node, lasts_ns } => world.fill_disk(NodeId(*node), *lasts_ns),
+            Act::WipeDisk { node, down_ns } => {
+                world.wipe_disk(NodeId(*node), *down_ns);
+            }
+            Act::JumpWall { node, by_ms } => world.jump_wall(NodeId(*node), *by_ms),
+            Act::JumpClock { node, by_ns } => world.jump_clock(NodeId(*node), *by_ns),
+            Act::SetRate { node, ppm } => world.set_rate(NodeId(*node), *ppm),
+            Act::LeaderBounce { .. }
+            | Act::CrashAll { .. }
+            | Act::Flap { .. }
+            | Act::DamageDisk { .. } => {}
         }
     }
 
     /// The worst moment for a leader to die is when others may count what it has not synced; the
     /// worst moment to come back is before they have given it up.
-    async fn bounce_leader(&mut self) {
+    async fn bounce_leader(&self, wait_ms: u64, then_ns: u64, down_ns: u64) {
         let leader = self.stage.world().leader();
         let Some(leader) = leader else { return };
-        self.wait_for_unsynced(leader).await;
-        let down = self.rng.between(MILLI, 30 * MILLI);
-        let mut world = self.stage.world();
-        if world.is_calm() || world.is_over() {
-            return;
+        self.wait_for_unsynced(leader, wait_ms).await;
+        self.stage.sleep(then_ns).await;
+        if !self.is_over() {
+            let mut world = self.stage.world();
+            world.fired(Fault::LeaderBounce);
+            world.crash(leader, down_ns);
         }
-        world.counts.fired(Fault::LeaderBounce);
-        world.crash(leader, down);
     }
 
-    async fn crash_many(&mut self) {
+    async fn crash_all(&self, wait_ms: u64, then_ns: u64, nodes: &[(u64, u64)]) {
         let leader = self.stage.world().leader();
         if let Some(leader) = leader {
-            self.wait_for_unsynced(leader).await;
+            self.wait_for_unsynced(leader, wait_ms).await;
         }
-        let mut nodes = self.stage.world().ids();
-        if self.rng.ppm(300_000) {
-            let survivor = self.rng.below(nodes.len() as u64) as usize;
-            nodes.remove(survivor);
-        }
-        let quick = self.rng.ppm(500_000);
-        let mut world = self.stage.world();
-        if world.is_calm() || world.is_over() {
-            return;
-        }
-        world.counts.fired(Fault::CrashAll);
-        for node in nodes {
-            let down = self.rng.between(1, if quick { 20 } else { 400 }) * MILLI;
-            world.crash(node, down);
+        self.stage.sleep(then_ns).await;
+        if !self.is_over() {
+            let mut world = self.stage.world();
+            world.fired(Fault::CrashAll);
+            for &(node, down_ns) in nodes {
+                world.crash(NodeId(node), down_ns);
+            }
         }
     }
 
-    async fn wait_for_unsynced(&mut self, node: NodeId) {
-        for _ in 0..self.rng.below(60) {
+    async fn wait_for_unsynced(&self, node: NodeId, wait_ms: u64) {
+        for _ in 0..wait_ms {
             {
                 let world = self.stage.world();
                 let waits = world.nodes().iter().any(|n| n.id == node && n.has_unsynced());
                 if waits || world.is_over() {
-                    break;
+                    return;
                 }
             }
             self.stage.sleep(MILLI).await;
         }
-        // Long enough for followers to have answered.
-        let more = self.rng.below(4) * MILLI;
-        self.stage.sleep(more).await;
-    }
-
-    fn down_time(&mut self) -> u64 {
-        match self.rng.below(3) {
-            0 => self.rng.between(1, 20) * MILLI,
-            1 => self.rng.between(20, 300) * MILLI,
-            _ => self.rng.between(300, 1_500) * MILLI,
-        }
-    }
-
-    /// Some nodes and the others; now and then a single link.
-    fn split(&mut self) -> (Vec<NodeId>, Vec<NodeId>) {
-        let mut nodes = self.stage.world().ids();
-        for place in (1..nodes.len()).rev() {
-            nodes.swap(place, self.rng.below(place as u64 + 1) as usize);
-        }
-        if self.rng.ppm(250_000) {
-            return (vec![nodes[0]], vec![nodes[1]]);
-        }
-        let some = self.rng.between(1, nodes.len() as u64 - 1) as usize;
-        let others = nodes.split_off(some);
-        (nodes, others)
     }
 }

@@ -5,133 +5,182 @@
 
 use std::fmt;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Rng, Seed, Timing};
 
 use crate::disk::Latency;
 use crate::network::Weather;
 
-/// One world's knobs.
-#[derive(Clone, Debug)]
+/// Which worlds are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A random subset of the faults at random strengths. Damage stays within the budget: fewer than
+    /// half of the nodes lose or damage what they had synced, so the cluster must go on.
+    #[default]
+    Swarm,
+    /// 3 nodes, 4 clients, 200 operations, every fault on. What speed is measured with.
+    Standard,
+    /// Damage beyond the budget, up to all nodes but one. The cluster may stop. It must not lie.
+    Beyond,
+    /// Disks lie about the last writes before a crash, which no log can tell from a torn write. What
+    /// was acknowledged does get lost; this profile shows that the judges see it.
+    Lying,
+}
+
+/// One world's knobs. Times are in nanoseconds, rates in a million.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Replicas.
     pub nodes: u64,
-    /// Clients.
-    pub clients: u64,
     /// Actors in each namespace.
     pub actors: u64,
     /// Namespaces, each a Raft group.
     pub namespaces: u64,
-    /// Operations of each client.
-    pub operations: u64,
-    /// Longest pause of a client between two operations, in nanoseconds.
-    pub think_max: u64,
     /// When the faults stop at the latest.
     pub safety_ns: u64,
+    /// Longest time between an input's arrival and the step that takes it.
+    pub turn_max: u64,
+    /// Nodes that may lose or damage what they had synced.
+    pub damage_max: u64,
+    /// Damage may concern what nothing attests yet.
+    pub disks_lie: bool,
     /// What the network does.
     pub weather: Weather,
     /// Each node's disk.
     pub disks: Vec<Latency>,
     /// Each node's clock: ticks in a true million, and wall time ahead in milliseconds.
     pub clocks: Vec<(u64, i64)>,
-    /// Longest time between an input's arrival and the step that takes it.
-    pub turn_max: u64,
-    /// Steps in a million that die between two effects.
+    /// Steps that die between two effects.
     pub crash_mid_turn_ppm: u64,
-    /// Requests in a million that are lost on the way to a node.
+    /// Syncs at which the node dies.
+    pub crash_at_io_ppm: u64,
+    /// Starts that die while the node recovers.
+    pub crash_in_recovery_ppm: u64,
+    /// Crashes that keep some of the unsynced pages.
+    pub torn_write_ppm: u64,
+    /// Requests that are lost on the way to a node.
     pub request_loss_ppm: u64,
-    /// Answers in a million that are lost on the way to a client.
+    /// Answers that are lost on the way to a client.
     pub reply_loss_ppm: u64,
-    /// Operations in a million whose client gives up while the outcome is unknown.
+    /// Operations whose client gives up while the outcome is unknown.
     pub abandon_ppm: u64,
-    /// Longest pause of the nemesis between two of its acts; 0 is no nemesis.
+}
+
+/// The shape of the work and of the nemesis: drawn with the plan, spent in drawing the schedule.
+pub struct Work {
+    /// Clients.
+    pub clients: u64,
+    /// Operations of each.
+    pub operations: u64,
+    /// Longest pause of a client between two operations.
+    pub think_max: u64,
+    /// Longest pause of the nemesis between two acts; 0 is no nemesis.
     pub nemesis_pause_max: u64,
-    /// The weight of each act of the nemesis, in the order of [`Act::ALL`].
-    pub acts: [u64; Act::ALL.len()],
+    /// The weight of each kind of act, in the order of [`crate::acts::Kind::ALL`].
+    pub weights: Vec<u64>,
 }
 
-/// What the nemesis does on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Kill a node, start it again.
-    Crash,
-    /// Kill the leader with unsynced writes, start it within milliseconds.
-    LeaderBounce,
-    /// Kill several or all nodes, start them one by one.
-    CrashAll,
-    /// Cut nodes off in both directions.
-    Partition,
-    /// Cut nodes off in one direction.
-    OneWay,
-    /// Stop a process for a while.
-    Pause,
-    /// Slow a disk down for a while.
-    SlowDisk,
-    /// Fail a sync.
-    FailSync,
-    /// Move a wall clock.
-    WallJump,
-}
-
-impl Act {
-    /// Every act.
-    pub const ALL: [Act; 9] = [
-        Act::Crash,
-        Act::LeaderBounce,
-        Act::CrashAll,
-        Act::Partition,
-        Act::OneWay,
-        Act::Pause,
-        Act::SlowDisk,
-        Act::FailSync,
-        Act::WallJump,
-    ];
-}
-
-const MICRO: u64 = 1_000;
-const MILLI: u64 = 1_000_000;
+pub(crate) const MICRO: u64 = 1_000;
+pub(crate) const MILLI: u64 = 1_000_000;
 
 impl Plan {
     /// The knobs of `seed`'s world.
-    pub fn draw(seed: Seed) -> Plan {
+    pub fn draw(seed: Seed, profile: Profile) -> (Plan, Work) {
         let rng = &mut seed.child("plan").rng();
-        let nodes = if rng.ppm(750_000) { 3 } else { 5 };
-        let weights = [4, 4, 3, 3, 2, 2, 2, 1, 1];
-        let strength = rng.between(1, 20);
-        Plan {
+        let standard = profile == Profile::Standard;
+        let nodes = if standard || rng.ppm(750_000) { 3 } else { 5 };
+        let minority = (nodes - 1) / 2;
+        let mut on = |share: u64, low: u64, high: u64| {
+            let (coin, strength) = (rng.ppm(share), rng.between(low, high));
+            if standard || coin { strength } else { 0 }
+        };
+        let chances = [
+            on(300_000, 50, 1_000),
+            on(300_000, 100, 3_000),
+            on(400_000, 10_000, 300_000),
+            on(700_000, 200_000, 900_000),
+            on(500_000, 1_000, 50_000),
+            on(700_000, 1_000, 100_000),
+            on(500_000, 10_000, 300_000),
+        ];
+        let plan = Plan {
             nodes,
-            clients: rng.between(2, 6),
             actors: rng.between(1, 4),
             namespaces: rng.between(1, 2),
-            operations: rng.between(20, 80),
-            think_max: rng.between(1, 30) * MILLI,
             safety_ns: rng.between(2_000, 6_000) * MILLI,
-            weather: Plan::weather(rng),
+            turn_max: rng.between(2, 200) * MICRO,
+            damage_max: match profile {
+                Profile::Swarm | Profile::Standard => minority,
+                Profile::Beyond | Profile::Lying => nodes - 1,
+            },
+            disks_lie: profile == Profile::Lying,
+            weather: Plan::weather(rng, standard),
             disks: (0..nodes).map(|_| Plan::disk(rng)).collect(),
             clocks: (0..nodes).map(|_| Plan::clock(rng)).collect(),
-            turn_max: rng.between(2, 200) * MICRO,
-            crash_mid_turn_ppm: if rng.ppm(300_000) { rng.between(50, 1_000) } else { 0 },
-            request_loss_ppm: if rng.ppm(500_000) { rng.between(1_000, 50_000) } else { 0 },
-            reply_loss_ppm: if rng.ppm(700_000) { rng.between(1_000, 100_000) } else { 0 },
-            abandon_ppm: if rng.ppm(500_000) { rng.between(10_000, 300_000) } else { 0 },
-            nemesis_pause_max: if rng.ppm(50_000) { 0 } else { 40 * MILLI * strength },
-            acts: weights.map(|weight| if rng.ppm(600_000) { weight } else { 0 }),
+            crash_mid_turn_ppm: chances[0],
+            crash_at_io_ppm: chances[1],
+            crash_in_recovery_ppm: chances[2],
+            torn_write_ppm: chances[3],
+            request_loss_ppm: chances[4],
+            reply_loss_ppm: chances[5],
+            abandon_ppm: chances[6],
+        };
+        let work = Plan::work(rng, profile);
+        (plan, work)
+    }
+
+    fn work(rng: &mut Rng, profile: Profile) -> Work {
+        let strength = rng.between(1, 20);
+        let think_max = rng.between(1, 30) * MILLI;
+        let no_nemesis = rng.ppm(50_000);
+        let (clients, operations) = (rng.between(2, 6), rng.between(20, 80));
+        let weights = crate::acts::Kind::ALL.iter().map(|kind| {
+            let on = rng.ppm(600_000);
+            let wanted = match profile {
+                Profile::Standard => true,
+                Profile::Swarm => on,
+                Profile::Beyond | Profile::Lying => on || kind.damages(),
+            };
+            let often = if profile == Profile::Beyond && kind.damages() { 4 } else { 1 };
+            if wanted { kind.weight() * often } else { 0 }
+        });
+        let weights = weights.collect();
+        match profile {
+            Profile::Standard => Work {
+                clients: 4,
+                operations: 50,
+                think_max: 20 * MILLI,
+                nemesis_pause_max: 300 * MILLI,
+                weights,
+            },
+            Profile::Swarm | Profile::Beyond | Profile::Lying => {
+                let calm = no_nemesis && profile == Profile::Swarm;
+                let nemesis_pause_max = if calm { 0 } else { 40 * MILLI * strength };
+                Work { clients, operations, think_max, nemesis_pause_max, weights }
+            }
         }
     }
 
     /// The cluster as its nodes see it.
     pub fn cluster(&self) -> ClusterConfig {
-        let namespace = |n| Namespace::new(["carts", "users"][n]).expect("names_are_legal");
+        let namespace = |&name: &&str| Namespace::new(name).expect("names_are_legal");
+        let namespaces = NAMESPACES.iter().take(usize::try_from(self.namespaces).unwrap_or(1));
         ClusterConfig {
             cluster: ClusterId("sim".to_owned()),
             nodes: (1..=self.nodes).map(NodeId).collect(),
-            namespaces: (0..self.namespaces as usize).map(namespace).collect(),
+            namespaces: namespaces.map(namespace).collect(),
             timing: Timing::production(),
         }
     }
 
-    fn weather(rng: &mut Rng) -> Weather {
+    fn weather(rng: &mut Rng, all: bool) -> Weather {
         let latency_min = rng.between(20, 1_000) * MICRO;
-        let on = |rng: &mut Rng, max: u64| if rng.ppm(600_000) { rng.between(100, max) } else { 0 };
+        let on = |rng: &mut Rng, max: u64| {
+            let (coin, rate) = (rng.ppm(600_000), rng.between(100, max));
+            if coin || all { rate } else { 0 }
+        };
         Weather {
             latency_min,
             latency_max: latency_min + rng.between(10, 5_000) * MICRO,
@@ -154,30 +203,31 @@ impl Plan {
     }
 
     fn clock(rng: &mut Rng) -> (u64, i64) {
-        let ppm = if rng.ppm(300_000) { 1_000_000 } else { rng.between(950_000, 1_050_000) };
+        let ppm = if rng.ppm(300_000) { TRUE_RATE } else { rng.between(950_000, 1_050_000) };
         let wall = i64::try_from(rng.below(120_000)).unwrap_or(0) - 60_000;
         (ppm, wall)
     }
 }
 
+/// The namespaces' names, in the order of their groups.
+pub const NAMESPACES: [&str; 2] = ["carts", "users"];
+/// Ticks in a million of a clock that is right.
+pub const TRUE_RATE: u64 = 1_000_000;
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |ppm: u64| format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100);
         let micros = |ns: u64| format!("{} µs", ns / MICRO);
-        writeln!(
-            f,
-            "nodes {}, clients {} x {} operations, {} actors in {} namespaces",
-            self.nodes, self.clients, self.operations, self.actors, self.namespaces
-        )?;
+        let weather = &self.weather;
         writeln!(
             f,
             "network {} to {}, loss {}, twice {}, held up {} by {} ms; requests lost {}, replies {}",
-            micros(self.weather.latency_min),
-            micros(self.weather.latency_max),
-            percent(self.weather.loss_ppm),
-            percent(self.weather.duplicate_ppm),
-            percent(self.weather.delay_ppm),
-            self.weather.delay_max / MILLI,
+            micros(weather.latency_min),
+            micros(weather.latency_max),
+            percent(weather.loss_ppm),
+            percent(weather.duplicate_ppm),
+            percent(weather.delay_ppm),
+            weather.delay_max / MILLI,
             percent(self.request_loss_ppm),
             percent(self.reply_loss_ppm),
         )?;
@@ -186,17 +236,22 @@ impl fmt::Display for Plan {
             .iter()
             .map(|disk| format!("{}-{}", disk.min / MICRO, disk.max / MICRO))
             .collect();
-        writeln!(f, "syncs in µs {}", disks.join(", "))?;
         let clocks: Vec<_> = self.clocks.iter().map(|(rate, _)| rate.to_string()).collect();
-        writeln!(f, "clock ticks in a true million {}", clocks.join(", "))?;
-        let acts = Act::ALL.iter().zip(self.acts).filter(|&(_, weight)| weight > 0);
-        let acts: Vec<_> = acts.map(|(act, weight)| format!("{act:?} {weight}")).collect();
+        writeln!(
+            f,
+            "syncs in µs {}; clock ticks in a true million {}",
+            disks.join(", "),
+            clocks.join(", ")
+        )?;
         write!(
             f,
-            "nemesis every {} ms at most: {}; crash between effects {}",
-            self.nemesis_pause_max / MILLI,
-            acts.join(", "),
-            percent(self.crash_mid_turn_ppm)
+            "dies between effects {}, at a sync {}, in recovery {}; torn writes {} of crashes; \
+             damaged disks {} at most",
+            percent(self.crash_mid_turn_ppm),
+            percent(self.crash_at_io_ppm),
+            percent(self.crash_in_recovery_ppm),
+            percent(self.torn_write_ppm),
+            self.damage_max,
         )
     }
 }

@@ -120,3 +120,23 @@ pub struct Recording {
     /// What happened.
     pub lines: Vec<Line>,
 }
+
+impl Line {
+    /// A line that says nothing yet.
+    pub fn new(number: u64, at: u64, node: u64, kind: Kind) -> Line {
+        Line {
+            number,
+            at,
+            node,
+            kind,
+            group: 0,
+            text: String::new(),
+            state: None,
+            message: None,
+            to: None,
+            client: None,
+            op: None,
+            actor: None,
+        }
+    }
+}

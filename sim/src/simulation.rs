@@ -1,4 +1,4 @@
-//! One seed, from the drawing of its world to the verdict.
+//! One run, from its schedule to the verdict.
 //!
 //! Two phases with two judges. First the clients work under faults, and nothing wrong may happen.
 //! Then the faults stop, and within a bound the cluster must elect, answer every client, take a
@@ -10,30 +10,52 @@ use std::sync::Mutex;
 
 use madsim::runtime::Runtime;
 use madsim::task::{JoinHandle, spawn_local};
-use understudy_core::Seed;
 
 use crate::checks::{Class, Violation};
 use crate::client::Client;
+use crate::dice::Chance;
 use crate::faults::Counts;
+use crate::marks::Marks;
 use crate::nemesis::Nemesis;
 use crate::plan::Plan;
+use crate::schedule::Schedule;
 use crate::stage::Stage;
-use crate::trace::Reader;
 use crate::world::{Totals, World};
 
 /// Virtual time within which a healed cluster must serve and converge.
 const CONVERGE_NS: u64 = 15_000_000_000;
+/// How long a cluster without a quorum of intact nodes is watched for lies.
+const NO_QUORUM_NS: u64 = 2_000_000_000;
 
-/// What to run.
-#[derive(Clone, Copy, Debug)]
+/// How to run.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Who reads the trace.
-    pub reader: Reader,
+    /// Keep every line, for a card, a trace or a timeline.
+    pub keep_lines: bool,
+    /// Who judges.
+    pub judges: Judges,
     /// Something that must fail, to see that failures surface.
     pub canary: Option<Canary>,
-    /// A bug to plant.
-    #[cfg(sim_mutant)]
-    pub mutant: Option<understudy_core::mutant::Mutant>,
+}
+
+/// Who judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judges {
+    /// Those who look inside; the clients' oracle always judges.
+    pub server: bool,
+}
+
+impl Default for Judges {
+    fn default() -> Judges {
+        Judges { server: true }
+    }
+}
+
+impl Judges {
+    /// Whether somebody who sits has found `violation`.
+    pub fn hear(self, violation: &Violation) -> bool {
+        self.server || violation.is_for_clients()
+    }
 }
 
 /// A run that must fail: it proves that failures surface.
@@ -54,12 +76,12 @@ pub enum Canary {
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
-    pub seed: Seed,
-    /// The world's knobs.
-    pub plan: Plan,
+    /// What was run.
+    pub schedule: Schedule,
     /// What fired.
     pub counts: Counts,
+    /// Which rare situations were met.
+    pub marks: Marks,
     /// Steps and the like.
     pub totals: Totals,
     /// Leaders elected.
@@ -70,6 +92,8 @@ pub struct Report {
     pub trace_hash: u64,
     /// Its lines.
     pub trace_lines: u64,
+    /// The chances that fired.
+    pub chances: Vec<Chance>,
     /// The broken promise, if any.
     pub violation: Option<Violation>,
 }
@@ -78,22 +102,29 @@ pub struct Report {
 static UNDER_WAY: Mutex<Option<Report>> = Mutex::new(None);
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Runs one seed on a thread of its own.
-pub fn run(seed: Seed, options: Options) -> Report {
+/// Runs one schedule on a thread of its own. The lines, if kept, are in [`crate::trace`] then.
+pub fn run(schedule: &Schedule, options: Options) -> Report {
     keep_panics();
-    let body = move || panic::catch_unwind(AssertUnwindSafe(|| run_here(seed, options)));
-    let thread = std::thread::Builder::new().name(format!("seed {:#x}", seed.0)).spawn(body);
+    let (name, mine) = (format!("seed {:#x}", schedule.header.seed), schedule.clone());
+    let body = move || panic::catch_unwind(AssertUnwindSafe(|| run_here(&mine, options)));
+    let thread = std::thread::Builder::new().name(name).spawn(body);
     let result = thread.map_err(|error| error.to_string()).and_then(|thread| {
         let caught = thread.join().unwrap_or_else(Err);
         caught.map_err(|_| take(&PANIC).unwrap_or_else(|| "a panic without words".to_owned()))
     });
     result.unwrap_or_else(|words| {
-        let mut report = take(&UNDER_WAY).unwrap_or_else(|| Report::empty(seed));
-        let name = words.split([':', ' ']).next().unwrap_or("panic").to_owned();
-        let property = if name.contains('_') { name } else { "panic".to_owned() };
-        report.violation = Some(Violation { class: Class::Crash, property, explanation: words });
+        let mut report = take(&UNDER_WAY).unwrap_or_else(|| Report::empty(schedule));
+        let violation = of_panic(words);
+        report.violation = options.judges.hear(&violation).then_some(violation);
         report
     })
+}
+
+/// A panic's words begin with the invariant's name, if it is one of ours.
+fn of_panic(words: String) -> Violation {
+    let name = words.split([':', ' ']).next().unwrap_or("panic").to_owned();
+    let property = if name.contains('_') { name.as_str() } else { "panic" };
+    Violation { class: Class::Crash, ..Violation::safety(property, words.clone()) }
 }
 
 /// Keeps what is known of the run that is under way.
@@ -118,30 +149,34 @@ fn keep_panics() {
     }));
 }
 
-fn run_here(seed: Seed, options: Options) -> Report {
+fn run_here(schedule: &Schedule, options: Options) -> Report {
     #[cfg(sim_mutant)]
-    understudy_core::mutant::Mutant::plant(options.mutant);
-    let runtime = Runtime::with_seed_and_config(seed.child("madsim").0, madsim::Config::default());
-    runtime.block_on(play(seed, options))
+    understudy_core::mutant::Mutant::plant(schedule.mutant());
+    let seed = schedule.seed().child("madsim").0;
+    let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+    runtime.block_on(play(schedule.clone(), options))
 }
 
-async fn play(seed: Seed, options: Options) -> Report {
-    let world = World::new(seed, options.reader);
-    let plan = world.plan.clone();
-    let stage = Stage::new(world);
+async fn play(schedule: Schedule, options: Options) -> Report {
+    let (plan, seed) = (schedule.plan.clone(), schedule.seed());
+    let world = World::new(&schedule, options.judges, options.keep_lines);
+    let stage = Stage::new(world, schedule.clone());
     // A panic unwinds through the tasks; replicas may only be dropped in order, so they are not.
     std::mem::forget(Rc::clone(&stage));
     keep(Report::of(&stage));
     stage.world().start_all();
     let mut tasks = vec![spawn_pump(&stage)];
-    tasks.push(spawn_local(Nemesis::new(&stage, &plan, seed).work()));
-    let clients: Vec<_> = (1..=plan.clients)
-        .map(|id| spawn_local(Client::new(id, &stage, &plan, seed).work()))
+    tasks.push(spawn_local(Nemesis::new(&stage, &schedule.acts).work()));
+    let clients: Vec<_> = (schedule.clients().into_iter())
+        .map(|id| {
+            let jobs = schedule.jobs.iter().filter(|job| job.client == id).cloned().collect();
+            (id, spawn_local(Client::new(id, &stage, &plan, seed).work(jobs)))
+        })
         .collect();
     safety_phase(&stage, &plan, &clients).await;
     play_canary(&stage, options.canary);
     stage.world().calm();
-    let prover = Client::new(plan.clients + 1, &stage, &plan, seed);
+    let prover = Client::new(PROVER, &stage, &plan, seed);
     let prover = spawn_local(prover.prove_service());
     liveness_phase(&stage, &clients, &prover).await;
     if options.canary == Some(Canary::Safety) && stage.oracle().acked() > 0 {
@@ -149,80 +184,107 @@ async fn play(seed: Seed, options: Options) -> Report {
         stage.world().fail(Violation::safety("canary", why));
     }
     if !stage.world().is_over() {
-        judge(&stage);
+        judge(&stage, options.judges);
     }
     let report = Report::of(&stage);
     // Nothing may be left pending: the runtime leaks what is.
     stage.world().end();
-    for task in tasks.into_iter().chain(clients).chain([prover]) {
+    for task in tasks.into_iter().chain(clients.into_iter().map(|(_, task)| task)).chain([prover]) {
         let _ = task.await;
     }
     report
 }
+
+/// The client that proves service when the faults have stopped.
+const PROVER: u64 = 99;
 
 fn spawn_pump(stage: &Rc<Stage>) -> JoinHandle<()> {
     let stage = Rc::clone(stage);
     spawn_local(async move { stage.pump().await })
 }
 
-async fn safety_phase(stage: &Stage, plan: &Plan, clients: &[JoinHandle<()>]) {
+async fn safety_phase(stage: &Stage, plan: &Plan, clients: &[(u64, JoinHandle<()>)]) {
     const LOOK: u64 = 5_000_000;
     while !stage.world().is_over()
         && stage.world().now() < plan.safety_ns
-        && clients.iter().any(|client| !client.is_finished())
+        && clients.iter().any(|(_, client)| !client.is_finished())
     {
         stage.sleep(LOOK).await;
     }
 }
 
-async fn liveness_phase(stage: &Stage, clients: &[JoinHandle<()>], prover: &JoinHandle<()>) {
+/// Waits until the healed cluster has served everybody and converged, and says what is pending
+/// when it has not in time. Without a quorum of intact nodes it owes nothing but silence or truth.
+async fn liveness_phase(
+    stage: &Stage,
+    clients: &[(u64, JoinHandle<()>)],
+    prover: &JoinHandle<()>,
+) {
     const LOOK: u64 = 10_000_000;
-    let until = stage.world().now() + CONVERGE_NS;
+    let began = stage.world().now();
     loop {
-        let busy: Vec<_> = (clients.iter().enumerate())
-            .filter(|(_, client)| !client.is_finished())
-            .map(|(index, _)| format!("client {} has no answer", index + 1))
-            .collect();
-        let pending = if !busy.is_empty() {
-            Some(busy.join(", "))
-        } else if !prover.is_finished() {
-            Some("a namespace takes no write or gives no read".to_owned())
-        } else {
-            stage.world().pending()
+        let Some(pending) = pending(stage, clients, prover) else { return };
+        let (now, is_over, has_quorum) = {
+            let world = stage.world();
+            (world.now(), world.is_over(), world.has_quorum())
         };
-        let Some(pending) = pending else { return };
-        if stage.world().is_over() {
+        if is_over || (!has_quorum && now > began + NO_QUORUM_NS) {
             return;
         }
-        if stage.world().now() > until {
+        if now > began + CONVERGE_NS {
             let state = stage.world().pending().unwrap_or_else(|| "replicas are level".to_owned());
             let explanation = format!(
                 "{} s after the faults stopped: {pending}; {state}",
                 CONVERGE_NS / 1_000_000_000
             );
-            let property = "converges".to_owned();
-            return stage.world().fail(Violation { class: Class::Liveness, property, explanation });
+            return stage.world().fail(Violation::liveness("converges", explanation));
         }
         stage.sleep(LOOK).await;
     }
 }
 
-fn judge(stage: &Stage) {
-    let state = stage.world().final_state();
-    let verdict = state.and_then(|state| stage.oracle().judge(&state));
+/// Why the run cannot end yet.
+fn pending(
+    stage: &Stage,
+    clients: &[(u64, JoinHandle<()>)],
+    prover: &JoinHandle<()>,
+) -> Option<String> {
+    let busy: Vec<_> = (clients.iter())
+        .filter(|(_, client)| !client.is_finished())
+        .map(|(id, _)| format!("client {id} has no answer"))
+        .collect();
+    if !busy.is_empty() {
+        Some(busy.join(", "))
+    } else if !prover.is_finished() {
+        Some("a namespace takes no write or gives no read".to_owned())
+    } else {
+        stage.world().pending()
+    }
+}
+
+fn judge(stage: &Stage, judges: Judges) {
+    let verdict = judge_server(stage, judges).and_then(|()| stage.oracle().judge_client());
     match verdict {
         Ok(entangled) => stage.world().totals.entangled = entangled,
         Err(violation) => stage.world().fail(violation),
     }
 }
 
+/// Those who look inside need a cluster that has converged.
+fn judge_server(stage: &Stage, judges: Judges) -> Result<(), Violation> {
+    let settled = stage.world().has_quorum() && stage.world().pending().is_none();
+    if !judges.server || !settled {
+        return Ok(());
+    }
+    let state = stage.world().final_state()?;
+    stage.oracle().judge_server(&state)
+}
+
 fn play_canary(stage: &Stage, canary: Option<Canary>) {
     match canary {
         None | Some(Canary::Safety) => {}
         Some(Canary::Liveness) => {
-            let (property, explanation) = ("canary".to_owned(), "nobody waited".to_owned());
-            let class = Class::Liveness;
-            stage.world().fail(Violation { class, property, explanation });
+            stage.world().fail(Violation::liveness("canary", "nobody waited"));
         }
         Some(Canary::Panic) => panic!("canary_panics: this canary panics"),
         Some(Canary::Hang) => loop {
@@ -244,29 +306,31 @@ impl Report {
         let (answered, unknown) = stage.oracle().tally();
         let world = stage.world();
         Report {
-            seed: world.seed(),
-            plan: world.plan.clone(),
+            schedule: stage.schedule.clone(),
             counts: world.counts,
+            marks: world.marks,
             totals: Totals { answered, unknown, ..world.totals },
             elected: world.elected(),
             virtual_ns: world.now(),
             trace_hash: world.trace.hash(),
             trace_lines: world.trace.lines(),
+            chances: world.dice.fired().to_vec(),
             violation: world.violation.clone(),
         }
     }
 
     /// A report of a run that never began.
-    pub fn empty(seed: Seed) -> Report {
+    pub fn empty(schedule: &Schedule) -> Report {
         Report {
-            seed,
-            plan: Plan::draw(seed),
+            schedule: schedule.clone(),
             counts: Counts::default(),
+            marks: Marks::default(),
             totals: Totals::default(),
             elected: 0,
             virtual_ns: 0,
             trace_hash: 0,
             trace_lines: 0,
+            chances: Vec::new(),
             violation: None,
         }
     }

@@ -11,6 +11,7 @@ use madsim::time::{TimeHandle, sleep, sleep_until};
 use understudy_core::{NodeId, Request};
 
 use crate::oracle::Oracle;
+use crate::schedule::Schedule;
 use crate::simulation::Report;
 use crate::world::{Heard, World};
 
@@ -20,15 +21,18 @@ pub struct Stage {
     oracle: RefCell<Oracle>,
     /// The runtime's clock when the world began.
     began: Duration,
+    /// What is played.
+    pub schedule: Schedule,
 }
 
 impl Stage {
     /// A stage for `world`, which begins now.
-    pub fn new(world: World) -> Rc<Stage> {
+    pub fn new(world: World, schedule: Schedule) -> Rc<Stage> {
         let oracle = RefCell::new(Oracle::default());
         Rc::new(Stage {
             world: RefCell::new(world),
             oracle,
+            schedule,
             began: TimeHandle::current().elapsed(),
         })
     }
@@ -47,8 +51,14 @@ impl Stage {
     }
 
     /// Asks a node and waits for what the client hears.
-    pub async fn ask(&self, to: NodeId, timeout: Duration, body: Request) -> Heard {
-        let request = self.world().ask(to, timeout, body);
+    pub async fn ask(
+        &self,
+        client: u64,
+        to: NodeId,
+        timeout: Duration,
+        body: Request,
+    ) -> Heard {
+        let request = self.world().ask(client, to, timeout, body);
         poll_fn(|context| {
             let mut world = self.world.borrow_mut();
             if world.is_over() {
@@ -62,8 +72,8 @@ impl Stage {
 
     /// Keeps what is known, for the card of a run that panics.
     fn keep_report(&self) {
-        let has_reader = self.world.borrow().trace.has_reader();
-        if has_reader {
+        let keeps = self.world.borrow().trace.keeps();
+        if keeps {
             crate::simulation::keep(Report::of(self));
         }
     }

@@ -11,10 +11,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use understudy_core::Seed;
-
 use crate::checks::Class;
 use crate::faults::Fault;
+use crate::marks::Mark;
+use crate::schedule::Schedule;
 use crate::simulation::{self, Options, Report};
 
 /// Bytes of address space a worker may use. A run needs a tenth of it.
@@ -29,6 +29,8 @@ pub struct Sweep {
     pub start: u64,
     /// How many.
     pub seeds: u64,
+    /// No new seeds after this.
+    pub until: Option<Instant>,
     /// Workers at a time.
     pub jobs: u64,
     /// Wall time of one seed, after which it counts as hung.
@@ -64,26 +66,50 @@ pub struct Summary {
 }
 
 /// The worker's half: runs `seeds` one after the other until one fails.
-pub fn work(start: u64, seeds: u64, options: impl Fn(u64) -> Options) -> i32 {
-    if let Err(error) =
-        rlimit::setrlimit(rlimit::Resource::AS, ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX)
-    {
-        println!("fail {start:#x} {} cannot limit memory: {error}", Class::Harness.exit_code());
-        return Class::Harness.exit_code();
+pub fn work(start: u64, seeds: u64, make: impl Fn(u64) -> (Schedule, Options)) -> i32 {
+    if let Err(code) = limit_memory() {
+        return code;
     }
     for seed in (start..).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
         println!("start {seed:#x}");
-        let report = simulation::run(Seed(seed), options(seed));
-        match &report.violation {
-            None => println!("ok {seed:#x} {}", words(&report)),
-            Some(violation) => {
-                let code = violation.class.exit_code();
-                println!("fail {seed:#x} {code} {}", violation.to_string().replace('\n', " "));
-                return code;
-            }
+        let (schedule, options) = make(seed);
+        let code = tell(&simulation::run(&schedule, options));
+        if code != 0 {
+            return code;
         }
     }
     0
+}
+
+/// The same for one schedule, from a file that is being shrunk.
+pub fn work_on(schedule: &Schedule, options: Options) -> i32 {
+    if let Err(code) = limit_memory() {
+        return code;
+    }
+    tell(&simulation::run(schedule, options))
+}
+
+fn limit_memory() -> Result<(), i32> {
+    rlimit::setrlimit(rlimit::Resource::AS, ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX).map_err(|error| {
+        println!("fail 0x0 {} cannot limit memory: {error}", Class::Harness.exit_code());
+        Class::Harness.exit_code()
+    })
+}
+
+/// Says what a run came to, in one line. Returns the exit code.
+fn tell(report: &Report) -> i32 {
+    let seed = report.schedule.header.seed;
+    match &report.violation {
+        None => {
+            println!("ok {seed:#x} {}", words(report));
+            0
+        }
+        Some(violation) => {
+            let code = violation.class.exit_code();
+            println!("fail {seed:#x} {code} {}", violation.to_string().replace('\n', " "));
+            code
+        }
+    }
 }
 
 /// The numbers of a green run, as `name=value` words.
@@ -101,22 +127,29 @@ fn words(report: &Report) -> String {
         format!("unknown={}", totals.unknown),
         format!("entangled={}", totals.entangled),
     ];
-    words.extend(Fault::ALL.map(|fault| format!("{}={}", fault.name(), report.counts.of(fault))));
+    let faults = Fault::ALL.iter().filter(|&&fault| report.counts.of(fault) > 0);
+    words.extend(faults.map(|&fault| format!("fault.{}={}", fault.name(), report.counts.of(fault))));
+    let marks = Mark::ALL.iter().filter(|&&mark| report.marks.of(mark) > 0);
+    words.extend(marks.map(|&mark| format!("mark.{}={}", mark.name(), report.marks.of(mark))));
     words.join(" ")
 }
 
 impl Sweep {
-    /// Runs it. `on_failure` is called once for each failing seed.
-    pub fn run(&self, on_failure: impl Fn(&Failure) + Sync) -> Summary {
+    /// Runs it. `on_failure` is called once for each failing seed, `on_seed` for each green one.
+    pub fn run(
+        &self,
+        on_failure: impl Fn(&Failure) + Sync,
+        on_seed: impl Fn() + Sync,
+    ) -> Summary {
         let began = Instant::now();
         let next = Mutex::new(self.start);
-        let end = self.start + self.seeds;
+        let end = self.start.saturating_add(self.seeds);
         let summary = Mutex::new(Summary::default());
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 scope.spawn(|| {
                     while let Some((start, seeds)) = self.claim(&next, end, &summary) {
-                        self.chunk(start, seeds, &summary, &on_failure);
+                        self.chunk(start, seeds, &summary, &on_failure, &on_seed);
                     }
                 });
             }
@@ -129,7 +162,8 @@ impl Sweep {
 
     fn claim(&self, next: &Mutex<u64>, end: u64, summary: &Mutex<Summary>) -> Option<(u64, u64)> {
         let failed = !summary.lock().expect("no_thread_panics").failures.is_empty();
-        if self.stop_at_failure && failed {
+        let late = self.until.is_some_and(|until| Instant::now() >= until);
+        if late || (self.stop_at_failure && failed) {
             return None;
         }
         let mut next = next.lock().expect("no_thread_panics");
@@ -146,9 +180,10 @@ impl Sweep {
         mut seeds: u64,
         summary: &Mutex<Summary>,
         on_failure: &impl Fn(&Failure),
+        on_seed: &impl Fn(),
     ) {
         while seeds > 0 {
-            let (done, failure) = self.worker(start, seeds, summary);
+            let (done, failure) = self.worker(start, seeds, summary, on_seed);
             let Some(failure) = failure else { return };
             on_failure(&failure);
             {
@@ -165,7 +200,13 @@ impl Sweep {
     }
 
     /// One worker process: how many seeds were green, and the one that was not.
-    fn worker(&self, start: u64, seeds: u64, summary: &Mutex<Summary>) -> (u64, Option<Failure>) {
+    fn worker(
+        &self,
+        start: u64,
+        seeds: u64,
+        summary: &Mutex<Summary>,
+        on_seed: &impl Fn(),
+    ) -> (u64, Option<Failure>) {
         let range = ["worker", "--start", &start.to_string(), "--seeds", &seeds.to_string()];
         let program = std::env::current_exe().expect("own_program_is_readable");
         let child = Command::new(program)
@@ -195,6 +236,7 @@ impl Sweep {
                             *summary.sums.entry(name).or_default() += value;
                         }
                         done += 1;
+                        on_seed();
                     }
                     Some(Line::Fail(exit_code, words)) => {
                         let _ = child.wait();
@@ -278,8 +320,24 @@ fn parse(line: &str) -> Option<Line> {
 impl Summary {
     /// The fault kinds that never fired.
     pub fn silent_faults(&self) -> Vec<&'static str> {
-        let silent = |fault: &Fault| self.sum(fault.name()) == 0;
-        Fault::ALL.into_iter().filter(silent).map(Fault::name).collect()
+        let silent = |fault: &&Fault| self.fault(**fault) == 0;
+        Fault::ALL.iter().filter(silent).map(|fault| fault.name()).collect()
+    }
+
+    /// The situations that were never met.
+    pub fn unmet_marks(&self) -> Vec<&'static str> {
+        let unmet = |mark: &&Mark| self.mark(**mark) == 0;
+        Mark::ALL.iter().filter(unmet).map(|mark| mark.name()).collect()
+    }
+
+    /// How often a fault fired.
+    pub fn fault(&self, fault: Fault) -> u64 {
+        self.sum(&format!("fault.{}", fault.name()))
+    }
+
+    /// How often a situation was met.
+    pub fn mark(&self, mark: Mark) -> u64 {
+        self.sum(&format!("mark.{}", mark.name()))
     }
 
     /// A sum by its name.
@@ -292,15 +350,15 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let wall_ms = u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate_x10 = self.seeds * 10_000 / wall_ms;
+        let (virtual_s, wall_s) = (self.sum("virtual_ms") / 1000, wall_ms / 1000);
         write!(
             f,
-            "seeds {} ({} failed), steps {}, virtual time {} s, starts {}, leaders elected {}, \
-             operations answered {}, op-log replays {}, answers lost {}, outcomes left unknown {}, \
-             histories too entangled {}",
+            "seeds {} ({} failed), steps {}, virtual time {virtual_s} s in {wall_s} s, starts {}, \
+             leaders elected {}, operations answered {}, op-log replays {}, answers lost {}, \
+             outcomes left unknown {}, histories too entangled {}",
             self.seeds,
             self.failures.len(),
             self.sum("steps"),
-            self.sum("virtual_ms") / 1000,
             self.sum("starts"),
             self.sum("leaders"),
             self.sum("answered"),
@@ -309,7 +367,16 @@ impl std::fmt::Display for Summary {
             self.sum("unknown"),
             self.sum("entangled"),
         )?;
-        let faults = Fault::ALL.map(|fault| format!("{} {}", fault.name(), self.sum(fault.name())));
-        write!(f, "; faults: {}; {}.{} seeds/s", faults.join(", "), rate_x10 / 10, rate_x10 % 10)
+        let faults = Fault::ALL.iter().map(|&fault| format!("{} {}", fault.name(), self.fault(fault)));
+        let faults: Vec<_> = faults.collect();
+        let met = Mark::ALL.len() - self.unmet_marks().len();
+        write!(
+            f,
+            "; faults: {}; marks {met} of {}; {}.{} seeds/s",
+            faults.join(", "),
+            Mark::ALL.len(),
+            rate_x10 / 10,
+            rate_x10 % 10
+        )
     }
 }

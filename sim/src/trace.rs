@@ -3,80 +3,56 @@
 //! The hash takes in the content of every message, write, request and reply, so two runs with equal
 //! hashes did the same. Lines are made only when somebody will read them.
 
-use std::collections::VecDeque;
-use std::io::Write;
 use std::sync::Mutex;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
-/// The last lines, where a failure card finds them even after a panic.
-static TAIL: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
-const TAIL_LINES: usize = 40;
+use crate::recording::{Kind, Line};
 
-/// Who reads the lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
-    /// Nobody: only the hash counts.
-    Nobody,
-    /// A failure card.
-    Card,
-    /// A person or another process, on standard output.
-    Stdout,
-}
+/// The lines of the latest run, where they are found even after a panic.
+static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+/// More lines than any sane run makes; a run that spins must not take all memory.
+const LINES_MAX: usize = 2_000_000;
 
 /// The trace of one run.
 pub struct Trace {
-    reader: Reader,
+    keeps: bool,
     hash: Xxh3,
     lines: u64,
 }
 
 impl Trace {
     /// An empty trace.
-    pub fn new(reader: Reader) -> Trace {
-        if let Ok(mut tail) = TAIL.lock() {
-            tail.clear();
-        }
-        Trace { reader, hash: Xxh3::new(), lines: 0 }
+    pub fn new(keeps: bool) -> Trace {
+        take_lines();
+        Trace { keeps, hash: Xxh3::new(), lines: 0 }
     }
 
-    /// `mark` and `text` say what happened to `who` (a node, or 0 for the world); `content` is all
-    /// of it.
-    pub fn line(
-        &mut self,
-        now: u64,
-        who: u64,
-        mark: char,
-        content: &[u8],
-        text: impl FnOnce() -> String,
-    ) {
+    /// Counts a line about `node` (0 for the world) and returns its number; `content` is all that
+    /// was said, sent or written.
+    pub fn count(&mut self, now: u64, node: u64, kind: Kind, content: &[u8]) -> u64 {
         self.lines += 1;
-        self.hash.update(&now.to_le_bytes());
-        self.hash.update(&[u8::try_from(who).unwrap_or(u8::MAX)]);
-        self.hash.update(&u32::from(mark).to_le_bytes());
-        self.hash.update(&content.len().to_le_bytes());
+        let mut head = [0; 18];
+        head[..8].copy_from_slice(&now.to_le_bytes());
+        head[8..16].copy_from_slice(&(content.len() as u64).to_le_bytes());
+        head[16] = node as u8;
+        head[17] = kind as u8;
+        self.hash.update(&head);
         self.hash.update(content);
-        if self.reader == Reader::Nobody {
-            return;
-        }
-        let who = if who == 0 { "  ".to_owned() } else { format!("N{who}") };
-        let (seconds, micros) = (now / 1_000_000_000, now % 1_000_000_000 / 1_000);
-        let line = format!("{:>7} {seconds:>3}.{micros:06} {who} {mark} {}", self.lines, text());
-        match self.reader {
-            Reader::Nobody => {}
-            Reader::Card => {
-                if let Ok(mut tail) = TAIL.lock() {
-                    tail.push_back(line);
-                    if tail.len() > TAIL_LINES {
-                        tail.pop_front();
-                    }
-                }
-            }
-            Reader::Stdout => {
-                // A closed pipe is the reader's way to say that it has seen enough.
-                let _ =
-                    writeln!(std::io::stdout().lock(), "{line}  [{now} {:016x}]", xxh3_64(content));
-            }
+        self.lines
+    }
+
+    /// Whether lines are kept.
+    pub fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// Keeps a line.
+    pub fn keep(&mut self, line: Line) {
+        if let Ok(mut lines) = LINES.lock()
+            && lines.len() < LINES_MAX
+        {
+            lines.push(line);
         }
     }
 
@@ -85,18 +61,13 @@ impl Trace {
         self.hash.digest()
     }
 
-    /// Whether anybody reads the lines.
-    pub fn has_reader(&self) -> bool {
-        self.reader != Reader::Nobody
-    }
-
     /// How many lines there are.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 }
 
-/// The last lines of the latest trace.
-pub fn tail() -> Vec<String> {
-    TAIL.lock().map(|tail| tail.iter().cloned().collect()).unwrap_or_default()
+/// The lines kept of the latest run.
+pub fn take_lines() -> Vec<Line> {
+    LINES.lock().map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default()
 }

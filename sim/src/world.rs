@@ -1,12 +1,13 @@
 //! The world: replicas, their disks, clocks and links, and one heap of what happens next.
 //!
-//! Pure but for its waker map: it is told the time and draws from its seed. Whatever happens to a
-//! replica happens at its own nanosecond, in the order (time, number). The heap is pumped by one
+//! Pure but for its waker map: it is told the time and draws from its schedule. Whatever happens to
+//! a replica happens at its own nanosecond, in the order (time, number). The heap is pumped by one
 //! task of the runtime; clients and the nemesis are other tasks, which speak to it through [`ask`]
-//! and the verbs of [`node`].
+//! and the verbs of [`harm`].
 //!
 //! [`ask`]: World::ask
 
+mod harm;
 mod node;
 mod server;
 
@@ -14,18 +15,25 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use understudy_core::message::Body;
 use understudy_core::{
-    ClusterConfig, Failure, GroupId, Input, Message, NodeId, Request, RequestId, Response, Rng,
-    Seed, codec,
+    ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, Request, RequestId, Response,
+    Rng, Role, Seed, codec,
 };
 
+use crate::atlas::Atlas;
 use crate::checks::Violation;
 use crate::checks::committed_is_final::CommittedIsFinal;
 use crate::checks::one_leader_per_term::OneLeaderPerTerm;
+use crate::dice::Dice;
 use crate::faults::{Counts, Fault};
+use crate::marks::{Mark, Marks};
 use crate::network::Network;
-use crate::plan::Plan;
-use crate::trace::{Reader, Trace};
+use crate::plan::{Plan, TRUE_RATE};
+use crate::recording::{Kind, Line, State};
+use crate::schedule::Schedule;
+use crate::simulation::Judges;
+use crate::trace::Trace;
 use crate::words;
 
 pub use node::Node;
@@ -39,31 +47,44 @@ pub struct World {
     pub cluster: ClusterConfig,
     /// What fired so far.
     pub counts: Counts,
+    /// Which rare situations were met.
+    pub marks: Marks,
+    /// What happens by chance.
+    pub dice: Dice,
     /// What happened so far.
     pub trace: Trace,
-    /// What to print of it.
+    /// Sums over the run.
     pub totals: Totals,
     /// The first broken promise; the world stands still from then on.
     pub violation: Option<Violation>,
+    judges: Judges,
     seed: Seed,
-    rng: Rng,
     now: u64,
     number: u64,
     heap: BTreeMap<(u64, u64), Happening>,
     nodes: Vec<Node>,
     network: Network,
+    atlas: Atlas,
+    /// Each client's way to the nodes.
+    ways: BTreeMap<u64, Rng>,
     asked: BTreeMap<RequestId, Asked>,
+    /// The highest term when each operation was first sent.
+    first_sent: BTreeMap<OpId, u64>,
     calm: bool,
     ended: bool,
     pump: Option<Waker>,
     leaders: OneLeaderPerTerm,
     committed: CommittedIsFinal,
+    /// What each node that is up has said it is.
+    roles: BTreeMap<(GroupId, NodeId), (Role, u64)>,
+    /// The highest term anybody has spoken of.
+    terms: BTreeMap<GroupId, u64>,
 }
 
 /// Something that will happen.
 enum Happening {
     /// A message's bytes reach a node.
-    Deliver { to: NodeId, bytes: Vec<u8> },
+    Deliver { to: NodeId, bytes: Vec<u8>, sent: u64 },
     /// A client's request reaches a node.
     Request { to: NodeId, request: RequestId, timeout: Duration, body: Request },
     /// A client hears.
@@ -76,8 +97,6 @@ enum Happening {
     Wake { node: NodeId, life: u64 },
     /// A dead node starts.
     Start { node: NodeId, life: u64 },
-    /// All links work again.
-    Heal,
 }
 
 /// What a client hears of a request, once.
@@ -94,8 +113,16 @@ pub enum Heard {
 }
 
 struct Asked {
+    client: u64,
     heard: Option<Heard>,
     waker: Option<Waker>,
+    /// What the marks want to know of the question.
+    kind: Question,
+}
+
+enum Question {
+    Read(GroupId),
+    Write(GroupId, OpId),
 }
 
 /// More steps than any sane world takes; beyond it something spins.
@@ -105,37 +132,44 @@ const CLIENT_LATENCY_MIN: u64 = 50_000;
 const CLIENT_LATENCY_MAX: u64 = 2_000_000;
 
 impl World {
-    /// The world of `seed`, before anything happens. [`World::start_all`] begins it.
-    pub fn new(seed: Seed, reader: Reader) -> World {
-        let plan = Plan::draw(seed);
+    /// The world of `schedule`, before anything happens. [`World::start_all`] begins it.
+    pub fn new(schedule: &Schedule, judges: Judges, keeps_lines: bool) -> World {
+        let (plan, seed) = (schedule.plan.clone(), schedule.seed());
         let cluster = plan.cluster();
         cluster.validate().expect("cluster_is_valid");
         let mut counts = Counts::default();
-        let node = |index: usize| Node::new(seed, &plan, NodeId(index as u64 + 1));
-        let nodes: Vec<Node> = (0..plan.disks.len()).map(node).collect();
-        if plan.clocks.iter().any(|&(rate, _)| rate != 1_000_000) {
+        let node = |&id: &NodeId| Node::new(seed, &plan, id);
+        let nodes: Vec<Node> = cluster.nodes.iter().map(node).collect();
+        if plan.clocks.iter().any(|&(rate, _)| rate != TRUE_RATE) {
             counts.fired(Fault::ClockSkew);
         }
         World {
-            network: Network::new(plan.weather, seed.child("network").rng()),
-            rng: seed.child("world").rng(),
-            trace: Trace::new(reader),
+            network: Network::new(plan.weather, seed.child("network")),
+            dice: Dice::new(seed, schedule.chances.as_deref()),
+            trace: Trace::new(keeps_lines),
+            atlas: Atlas::new(plan.damage_max),
             plan,
             cluster,
             counts,
+            marks: Marks::default(),
             totals: Totals::default(),
             violation: None,
+            judges,
             seed,
             now: 0,
             number: 0,
             heap: BTreeMap::new(),
             nodes,
+            ways: BTreeMap::new(),
             asked: BTreeMap::new(),
+            first_sent: BTreeMap::new(),
             calm: false,
             ended: false,
             pump: None,
             leaders: OneLeaderPerTerm::default(),
             committed: CommittedIsFinal::default(),
+            roles: BTreeMap::new(),
+            terms: BTreeMap::new(),
         }
     }
 
@@ -173,8 +207,9 @@ impl World {
     /// The faults stop: every node up, every link and disk well.
     pub fn calm(&mut self) {
         self.calm = true;
-        self.trace.line(self.now, 0, '=', &[], || "the faults stop".to_owned());
+        self.note(0, Kind::World, &[], |line| line.text = "the faults stop".to_owned());
         self.network.calm();
+        self.dice.calm();
         for node in 0..self.nodes.len() {
             self.nodes[node].calm();
             let id = self.nodes[node].id;
@@ -202,20 +237,32 @@ impl World {
         self.ended || self.violation.is_some()
     }
 
-    /// A client sends `body` to `to` and waits at most `timeout`.
-    pub fn ask(&mut self, to: NodeId, timeout: Duration, body: Request) -> RequestId {
+    /// `client` sends `body` to `to` and waits at most `timeout`.
+    pub fn ask(&mut self, client: u64, to: NodeId, timeout: Duration, body: Request) -> RequestId {
         let request = RequestId(self.tick());
-        self.asked.insert(request, Asked { heard: None, waker: None });
+        let kind = self.question(&body);
+        self.asked.insert(request, Asked { client, heard: None, waker: None, kind });
         let silence = self.now + nanos(timeout);
         self.schedule(silence, Happening::Hear { request, heard: Heard::Silence });
-        if !self.calm && self.rng.ppm(self.plan.request_loss_ppm) {
-            self.counts.fired(Fault::RequestLost);
+        let lost = self.plan.request_loss_ppm;
+        let lost = self.dice.roll(Fault::RequestLost, client, lost, &mut self.counts);
+        let at = self.now + self.client_latency(client);
+        if lost.is_some() {
+            self.note_fault(0, || format!("a request of client {client} to N{to} is lost"));
         } else {
-            let at = self.now + self.client_latency();
             self.schedule(at, Happening::Request { to, request, timeout, body });
         }
         self.kick();
         request
+    }
+
+    fn question(&mut self, body: &Request) -> Question {
+        let (Request::Write { namespace, .. } | Request::Read { namespace, .. }) = body;
+        let group = self.cluster.group(namespace).unwrap_or(GroupId(0));
+        let Request::Write { op: Some(op), .. } = body else { return Question::Read(group) };
+        let term = self.terms.get(&group).copied().unwrap_or(0);
+        self.first_sent.entry(op.clone()).or_insert(term);
+        Question::Write(group, op.clone())
     }
 
     /// Waits for the answer; may be polled from one task.
@@ -240,10 +287,10 @@ impl World {
         self.pump = Some(waker.clone());
     }
 
-    /// Ends the run with a broken promise; the first one counts.
+    /// Ends the run with a broken promise; the first one counts, and only of a judge that sits.
     pub fn fail(&mut self, violation: Violation) {
-        if self.violation.is_none() {
-            self.trace.line(self.now, 0, '!', &[], || violation.to_string());
+        if self.violation.is_none() && self.judges.hear(&violation) {
+            self.note(0, Kind::World, &[], |line| line.text = violation.to_string());
             self.violation = Some(violation);
             self.wake_everybody();
         }
@@ -270,19 +317,26 @@ impl World {
         self.heap.insert((at, self.number), happening);
     }
 
-    fn client_latency(&mut self) -> u64 {
-        self.rng.between(CLIENT_LATENCY_MIN, CLIENT_LATENCY_MAX)
+    fn client_latency(&mut self, client: u64) -> u64 {
+        let seed = self.seed;
+        let new = || seed.child(&format!("way/{client}")).rng();
+        let way = self.ways.entry(client).or_insert_with(new);
+        way.between(CLIENT_LATENCY_MIN, CLIENT_LATENCY_MAX)
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Deliver { to, bytes } => self.deliver(to, &bytes),
+            Happening::Deliver { to, bytes, sent } => self.deliver(to, &bytes, sent),
             Happening::Request { to, request, timeout, body } => {
                 if self.nodes[place(to)].is_up() {
                     self.nodes[place(to)].waiting.insert(request);
-                    let input = Input::Request { request, timeout, body };
-                    self.trace_debug(to, '?', &input);
-                    self.hand(to, input);
+                    let content = request.0.to_le_bytes();
+                    let client = self.asked.get(&request).map(|asked| asked.client);
+                    self.note(to.0, Kind::Asked, &content, |line| {
+                        line.client = client;
+                        line.text = words::request(&body);
+                    });
+                    self.hand(to, Input::Request { request, timeout, body });
                 } else {
                     self.hear_later(request, Heard::NotConnected);
                 }
@@ -296,20 +350,23 @@ impl World {
                     self.start(node);
                 }
             }
-            Happening::Heal => {
-                self.trace.line(self.now, 0, '=', &[], || "all links work".to_owned());
-                self.network.heal();
-            }
         }
     }
 
-    fn deliver(&mut self, to: NodeId, bytes: &[u8]) {
+    fn deliver(&mut self, to: NodeId, bytes: &[u8], sent: u64) {
         if !self.nodes[place(to)].is_up() {
             return;
         }
         let message: Message = codec::decode(bytes).expect("messages_survive_the_codec");
-        self.trace.line(self.now, to.0, '<', bytes, || {
-            format!("from N{} {}", message.from, words::message(&message))
+        match &message.body {
+            Body::Append(append) if append.entries.len() >= 8 => self.marks.met(Mark::LongCatchUp),
+            Body::ForwardWrite { .. } => self.marks.met(Mark::WriteForwarded),
+            _ => {}
+        }
+        self.note(to.0, Kind::Receive, bytes, |line| {
+            line.group = u64::from(message.group.0);
+            line.message = Some(sent);
+            line.text = format!("from N{}: {}", message.from, words::message(&message));
         });
         self.hand(to, Input::Message(message));
     }
@@ -329,30 +386,48 @@ impl World {
     }
 
     fn hear_later(&mut self, request: RequestId, heard: Heard) {
-        let at = self.now + self.client_latency();
+        let client = self.asked.get(&request).map_or(0, |asked| asked.client);
+        let at = self.now + self.client_latency(client);
         self.schedule(at, Happening::Hear { request, heard });
     }
 
-    fn trace_debug(&mut self, who: NodeId, mark: char, what: &impl std::fmt::Debug) {
-        let text = format!("{what:?}");
-        self.trace.line(self.now, who.0, mark, text.as_bytes(), || text.clone());
+    /// Adds a line to the trace: about `node` (0 for the world), with all of its content for the
+    /// hash. `tell` fills in what a reader sees. Returns the line's number.
+    pub fn note(
+        &mut self,
+        node: u64,
+        kind: Kind,
+        content: &[u8],
+        tell: impl FnOnce(&mut Line),
+    ) -> u64 {
+        let number = self.trace.count(self.now, node, kind, content);
+        if self.trace.keeps() {
+            let mut line = Line::new(number, self.now, node, kind);
+            tell(&mut line);
+            line.state = self.state_of(node, line.group.max(1));
+            self.trace.keep(line);
+        }
+        number
     }
 
-    /// Cuts links for a while.
-    pub fn cut(&mut self, from: &[NodeId], to: &[NodeId], both_ways: bool, heal_after: u64) {
-        let arrow = if both_ways { "both ways" } else { "one way" };
-        self.trace.line(self.now, 0, '=', &[], || {
-            format!("cut {from:?} -> {to:?}, {arrow}, for {} ms", heal_after / 1_000_000)
-        });
-        self.network.cut(from, to);
-        if both_ways {
-            self.network.cut(to, from);
-            self.counts.fired(Fault::Partition);
-        } else {
-            self.counts.fired(Fault::OneWay);
-        }
-        self.schedule(self.now + heal_after, Happening::Heal);
-        self.kick();
+    /// Adds a line about a fault.
+    fn note_fault(&mut self, node: u64, text: impl FnOnce() -> String) {
+        self.note(node, Kind::Fault, &[], |line| line.text = text());
+    }
+
+    fn state_of(&self, node: u64, group: u64) -> Option<State> {
+        let index = usize::try_from(node.checked_sub(1)?).ok()?;
+        let status = self.nodes.get(index)?.status()?;
+        let group = status.groups.iter().find(|status| u64::from(status.group.0) == group)?;
+        let role = match group.role {
+            Role::Leader => '/',
+            Role::Follower => '\\',
+            Role::Candidate => '?',
+            Role::Learner => '.',
+        };
+        let (term, head, commit, applied) =
+            (group.term, group.head, group.commit, group.applied);
+        Some(State { role, term, head, commit, applied })
     }
 
     /// All nodes.

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 
 use understudy_core::{
-    Answer, Effect, Identity, Incarnation, Input, NodeId, Replica, RequestId, Response, Rng, Seed,
-    Status, codec,
+    Answer, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId, Refusal, Replica,
+    RequestId, Response, Rng, Role, Seed, Status, codec,
 };
 
-use super::{Happening, Heard, STEPS_MAX, World, place};
-use crate::checks::{Class, Violation};
+use super::{Happening, Heard, Question, STEPS_MAX, World, place};
+use crate::checks::Violation;
 use crate::clock::Clock;
-use crate::disk::{Disk, Latency};
+use crate::dice::fold;
+use crate::disk::{Disk, Image};
 use crate::faults::Fault;
+use crate::marks::Mark;
 use crate::plan::Plan;
+use crate::recording::Kind;
 use crate::words;
 
 /// A replica and its machine.
@@ -23,20 +26,30 @@ pub struct Node {
     pub(super) life: u64,
     /// Clients that wait for an answer.
     pub(super) waiting: BTreeSet<RequestId>,
+    pub(super) disk: Disk,
+    pub(super) clock: Clock,
+    pub(super) paused_until: u64,
     identity: Identity,
     replica: Option<Replica>,
-    disk: Disk,
-    clock: Clock,
     rng: Rng,
     seed: Seed,
     inbox: Vec<Input>,
     turn_due: bool,
     wake_at: Option<u64>,
-    paused_until: u64,
-    /// A sync failed in this life: the replica must end.
-    sync_failed: bool,
-    /// Bytes that were durable when the node died.
+    /// Where the last write ends that the next turn hears of.
+    heard_end: u64,
+    /// A write or sync failed in this life: the replica must end.
+    disk_failed: bool,
+    /// Bytes that were promised to stay when the node died.
     synced: usize,
+    /// It found its log damaged, and will not start again.
+    refuses: bool,
+    /// How often it came back with an empty disk.
+    wiped: u64,
+    /// It died while it recovered.
+    died_in_recovery: bool,
+    /// Its first turn in this life will be cut short.
+    first_turn_dies: bool,
 }
 
 impl Node {
@@ -47,28 +60,43 @@ impl Node {
         let identity = Identity { cluster: plan.cluster().cluster, node: id, incarnation };
         let wal = Replica::format_wal(&identity);
         let (rate, wall_ahead) = plan.clocks[place(id)];
+        let synced = wal.len();
+        let mut disk = Disk::new(wal, plan.disks[place(id)], seed.child("disk").rng());
+        if plan.disks_lie {
+            disk.lie_about_young_writes();
+        }
         Node {
             id,
             life: 0,
             waiting: BTreeSet::new(),
+            disk,
+            clock: Clock::new(rate, wall_ahead),
+            paused_until: 0,
             identity,
             replica: None,
-            synced: wal.len(),
-            disk: Disk::new(wal, plan.disks[place(id)], seed.child("disk").rng()),
-            clock: Clock::new(rate, wall_ahead),
             rng: seed.child("machine").rng(),
             seed,
             inbox: Vec::new(),
             turn_due: false,
             wake_at: None,
-            paused_until: 0,
-            sync_failed: false,
+            heard_end: synced as u64,
+            disk_failed: false,
+            synced,
+            refuses: false,
+            wiped: 0,
+            died_in_recovery: false,
+            first_turn_dies: false,
         }
     }
 
     /// Whether its process runs.
     pub fn is_up(&self) -> bool {
         self.replica.is_some()
+    }
+
+    /// Whether it still has all it ever promised, as far as it has looked.
+    pub fn is_intact(&self) -> bool {
+        !self.refuses && self.wiped == 0
     }
 
     /// Its replica's own words.
@@ -84,6 +112,17 @@ impl Node {
     /// Whether a crash could lose writes.
     pub fn has_unsynced(&self) -> bool {
         self.disk.has_unsynced()
+    }
+
+    /// The operator throws the disk away and makes a new, empty folder.
+    pub(super) fn wipe(&mut self, plan: &Plan) {
+        self.wiped += 1;
+        let seed = self.seed.child(&format!("wiped/{}", self.wiped));
+        self.identity.incarnation = Incarnation(seed.child("incarnation").0);
+        let wal = Replica::format_wal(&self.identity);
+        self.synced = wal.len();
+        self.disk = Disk::new(wal, plan.disks[place(self.id)], seed.child("disk").rng());
+        self.refuses = false;
     }
 
     pub(super) fn calm(&mut self) {
@@ -110,93 +149,137 @@ impl World {
     pub fn crash(&mut self, node: NodeId, start_after: u64) {
         if self.nodes[place(node)].is_up() {
             self.kill(node);
-            let life = self.nodes[place(node)].life;
-            self.schedule(self.now + start_after, Happening::Start { node, life });
-            self.kick();
+            self.start_later(node, start_after);
         }
     }
 
-    /// `node`'s process stands still for a while.
-    pub fn pause(&mut self, node: NodeId, pause: u64) {
-        self.counts.fired(Fault::Pause);
-        self.trace
-            .line(self.now, node.0, '=', &[], || format!("stands for {} ms", pause / 1_000_000));
-        self.nodes[place(node)].paused_until = self.now + pause;
-    }
-
-    /// `node`'s disk is slow for a while.
-    pub fn slow_disk(&mut self, node: NodeId, latency: Latency, lasts: u64) {
-        self.counts.fired(Fault::SlowDisk);
-        self.trace.line(self.now, node.0, '=', &[], || {
-            format!("syncs take {} to {} ms", latency.min / 1_000_000, latency.max / 1_000_000)
-        });
-        self.nodes[place(node)].disk.slow_down(latency, self.now + lasts);
-    }
-
-    /// `node`'s next sync fails.
-    pub fn fail_sync(&mut self, node: NodeId) {
-        self.nodes[place(node)].disk.fail_next_sync();
-    }
-
-    /// `node`'s wall clock jumps.
-    pub fn jump_wall(&mut self, node: NodeId, by_ms: i64) {
-        self.counts.fired(Fault::WallJump);
-        self.trace.line(self.now, node.0, '=', &[], || format!("wall clock jumps {by_ms} ms"));
-        self.nodes[place(node)].clock.jump_wall(by_ms);
+    pub(super) fn start_later(&mut self, node: NodeId, start_after: u64) {
+        let life = self.nodes[place(node)].life;
+        self.schedule(self.now + start_after, Happening::Start { node, life });
+        self.kick();
     }
 
     pub(super) fn kill(&mut self, id: NodeId) {
+        let rate = self.plan.torn_write_ppm;
+        let mut torn = None;
+        if self.nodes[place(id)].has_unsynced() {
+            torn = self.dice.roll(Fault::TornWrite, id.0, rate, &mut self.counts);
+        }
         let node = &mut self.nodes[place(id)];
         node.replica = None;
         node.life += 1;
         node.inbox.clear();
         node.turn_due = false;
         node.wake_at = None;
-        node.sync_failed = false;
-        node.synced = node.disk.crash(&mut self.counts);
-        let left = node.disk.image().wal.len();
+        node.disk_failed = false;
+        node.synced = node.disk.crash(torn, &mut self.counts);
+        let left = node.disk.image().disk.wal.len();
         let (synced, waiting) = (node.synced, std::mem::take(&mut node.waiting));
-        self.trace.line(self.now, id.0, '!', &left.to_le_bytes(), || {
-            format!("dies; {synced} bytes of its log were synced, {left} are left")
+        self.roles.retain(|&(_, node), _| node != id);
+        self.note(id.0, Kind::Dies, &left.to_le_bytes(), |line| {
+            line.text = format!("dies; {synced} bytes of its log were synced, {left} are left");
         });
         self.committed.restarts(id);
+        if self.nodes.iter().all(|node| !node.is_up()) {
+            self.marks.met(Mark::AllDown);
+        }
         for request in waiting {
             // Some connections break at once, others just fall silent.
-            if self.rng.ppm(700_000) {
+            if request.0 % 10 < 7 {
                 self.hear_later(request, Heard::Reset);
             }
         }
     }
 
     pub(super) fn start(&mut self, id: NodeId) {
+        if self.nodes[place(id)].refuses {
+            return;
+        }
+        let rate = self.plan.crash_in_recovery_ppm;
+        let dies = self.dice.roll(Fault::CrashInRecovery, id.0, rate, &mut self.counts);
         let now = self.now;
         let node = &mut self.nodes[place(id)];
         node.life += 1;
         node.clock.reboot(now, &mut node.rng);
         let seed = node.seed.child(&format!("boot/{}", node.life));
-        let image = node.disk.image();
-        let (found, synced) = (image.wal.len(), node.synced);
-        let recovered = Replica::recover(&self.cluster, &node.identity, seed, image);
-        let replica = match recovered {
-            Ok(replica) => replica,
-            Err(error) => {
-                let why = format!("N{id} does not start after a crash: {error}");
-                return self.fail(Violation::safety("synced_bytes_survive", why));
-            }
+        let Image { disk, damaged } = node.disk.image();
+        let found = disk.wal.len();
+        let replica = Replica::recover(&self.cluster, &node.identity, seed, disk);
+        let replica = match self.judge_recovery(id, replica, found, damaged) {
+            Some(replica) => replica,
+            None => return,
         };
-        let kept = replica.wal_len();
-        let node = &mut self.nodes[place(id)];
-        node.replica = Some(replica);
-        node.disk.truncate(kept);
-        self.trace.line(now, id.0, '^', &kept.to_le_bytes(), || {
-            format!("starts with {kept} of {found} bytes of log")
-        });
-        if kept < synced as u64 || kept > found as u64 {
-            let why = format!("N{id} kept {kept} of {found} bytes, {synced} had been synced");
-            return self.fail(Violation::safety("synced_bytes_survive", why));
+        let stage = dies.map(|value| value % 3);
+        if stage == Some(0) {
+            return self.die_in_recovery(id, "before it cuts its log", dies);
         }
+        let (node, kept) = (&mut self.nodes[place(id)], replica.wal_len());
+        node.disk.truncate(kept);
+        if stage == Some(1) {
+            return self.die_in_recovery(id, "after it cut its log", dies);
+        }
+        node.heard_end = kept;
+        node.replica = Some(replica);
+        node.first_turn_dies = stage == Some(2);
+        let recovered_at_last = std::mem::replace(&mut node.died_in_recovery, stage == Some(2));
+        if recovered_at_last && stage.is_none() {
+            self.marks.met(Mark::RecoveredAfterCrashInRecovery);
+        }
+        if kept < found as u64 {
+            self.marks.met(Mark::TornTailCut);
+        }
+        self.note(id.0, Kind::Starts, &kept.to_le_bytes(), |line| {
+            line.text = format!("starts with {kept} of {found} bytes of log");
+        });
         self.totals.starts += 1;
         self.hand(id, Input::Wake);
+    }
+
+    /// What recovery must and must not accept. `None` if the node does not start.
+    fn judge_recovery(
+        &mut self,
+        id: NodeId,
+        recovered: Result<Replica, understudy_core::RecoverError>,
+        found: usize,
+        damaged: Option<u64>,
+    ) -> Option<Replica> {
+        let synced = self.nodes[place(id)].synced;
+        match recovered {
+            Err(error) if damaged.is_some() => {
+                self.nodes[place(id)].refuses = true;
+                self.marks.met(Mark::DamageRefused);
+                self.note(id.0, Kind::Dies, &[], |line| line.text = format!("refuses: {error}"));
+                None
+            }
+            Err(error) => {
+                let why = format!("N{id} does not start after a crash: {error}");
+                self.fail(Violation::safety("synced_bytes_survive", why));
+                None
+            }
+            Ok(replica) => {
+                let kept = replica.wal_len();
+                if let Some(at) = damaged.filter(|_| !self.plan.disks_lie) {
+                    let why = format!(
+                        "byte {at} of N{id}'s log is not what was synced there, a later record \
+                         says that it was, and the node starts with {kept} of {found} bytes"
+                    );
+                    self.fail(Violation::safety("damage_is_noticed", why));
+                }
+                let lied = damaged.is_some() && self.plan.disks_lie;
+                if (kept < synced as u64 && !lied) || kept > found as u64 {
+                    let why = format!("N{id} kept {kept} of {found} bytes, {synced} were synced");
+                    self.fail(Violation::safety("synced_bytes_survive", why));
+                }
+                (!self.is_over()).then_some(replica)
+            }
+        }
+    }
+
+    fn die_in_recovery(&mut self, id: NodeId, when: &str, value: Option<u64>) {
+        self.nodes[place(id)].died_in_recovery = true;
+        self.note(id.0, Kind::Dies, &[], |line| line.text = format!("dies {when}"));
+        let down = fold(value.unwrap_or(0) >> 8, 1_000_000, 200_000_000);
+        self.start_later(id, down);
     }
 
     /// `input` waits for the node's next turn.
@@ -220,20 +303,38 @@ impl World {
     }
 
     pub(super) fn sync_done(&mut self, id: NodeId, life: u64) {
-        let node = &mut self.nodes[place(id)];
-        if node.life != life {
+        if self.nodes[place(id)].life != life {
             return;
         }
+        let rate = self.plan.crash_at_io_ppm;
+        let dies = self.dice.roll(Fault::CrashAtIo, id.0, rate, &mut self.counts);
+        let before = dies.is_some_and(|value| value % 2 == 0);
+        if !before {
+            self.complete_writes(id, life);
+        }
+        if let Some(value) = dies {
+            let when = if before { "just before its sync is done" } else { "before it hears of it" };
+            self.note_fault(id.0, || format!("crash at a sync: {when}"));
+            self.crash(id, fold(value >> 8, 1_000_000, 300_000_000));
+        }
+    }
+
+    fn complete_writes(&mut self, id: NodeId, life: u64) {
+        let node = &mut self.nodes[place(id)];
         let completions = node.disk.complete(self.now, &mut self.counts);
-        node.sync_failed |= completions.iter().any(|(_, result)| result.is_err());
+        node.disk_failed |= completions.iter().any(|done| done.result.is_err());
         let next = node.disk.deadline();
-        for (io, result) in completions {
-            let failed = result.is_err();
+        for done in completions {
+            let (io, failed) = (done.io, done.result.is_err());
             let content = [io.number, u64::from(failed)].map(u64::to_le_bytes).concat();
-            self.trace.line(self.now, id.0, 'w', &content, || {
-                format!("write {} {}", io.number, if failed { "failed" } else { "is durable" })
+            self.note(id.0, Kind::Synced, &content, |line| {
+                let what = if failed { "failed" } else { "is durable" };
+                line.text = format!("write {} {what}", io.number);
             });
-            self.hand(id, Input::Io { io, result });
+            if !failed {
+                self.nodes[place(id)].heard_end = done.end;
+            }
+            self.hand(id, Input::Io { io, result: done.result });
         }
         if let Some(at) = next {
             self.schedule(at, Happening::Sync { node: id, life });
@@ -254,22 +355,20 @@ impl World {
         let inputs = std::mem::take(&mut node.inbox);
         let saw_failure =
             inputs.iter().any(|input| matches!(input, Input::Io { result: Err(_), .. }));
+        node.disk.told(node.heard_end);
         let now = node.clock.now(self.now);
         let Some(replica) = node.replica.as_mut() else { return };
         let mut effects = Vec::new();
         replica.step(now, inputs, &mut effects);
-        replica.check();
+        if self.judges.server {
+            replica.check();
+        }
         self.totals.steps += 1;
         if self.totals.steps > STEPS_MAX {
             let why = format!("{STEPS_MAX} steps and no end: something spins on N{id}");
-            return self.fail(Violation {
-                class: Class::Liveness,
-                property: "converges".to_owned(),
-                explanation: why,
-            });
+            return self.fail(Violation::liveness("converges", why));
         }
-        let cut_short = !self.calm && node.rng.ppm(self.plan.crash_mid_turn_ppm);
-        let dies_after = cut_short.then(|| node.rng.below(effects.len() as u64 + 1) as usize);
+        let dies_after = self.dies_after(id, effects.len());
         self.plan_wake(id);
         let mut fatal = false;
         for effect in effects.into_iter().take(dies_after.unwrap_or(usize::MAX)) {
@@ -278,19 +377,35 @@ impl World {
         self.after_turn(id, fatal, saw_failure, dies_after.is_some());
     }
 
+    /// After how many of its effects the node dies, if it does.
+    fn dies_after(&mut self, id: NodeId, effects: usize) -> Option<usize> {
+        let rate = self.plan.crash_mid_turn_ppm;
+        let cut_short = self.dice.roll(Fault::CrashMidTurn, id.0, rate, &mut self.counts);
+        let node = &mut self.nodes[place(id)];
+        let first = std::mem::take(&mut node.first_turn_dies).then_some(node.life);
+        let value = cut_short.or(first)?;
+        Some(fold(value, 0, effects as u64) as usize)
+    }
+
     fn after_turn(&mut self, id: NodeId, fatal: bool, saw_failure: bool, cut_short: bool) {
-        let sync_failed = self.nodes[place(id)].sync_failed;
+        let disk_failed = self.nodes[place(id)].disk_failed;
         if cut_short {
-            self.counts.fired(Fault::CrashMidTurn);
-        } else if fatal && !sync_failed {
+            self.note_fault(id.0, || "crash between two effects of a step".to_owned());
+        } else if fatal && !disk_failed {
             let why = format!("N{id} gave up though its disk never failed");
-            return self.fail(Violation::safety("fatal_has_a_cause", why));
+            self.fail(Violation::safety("fatal_has_a_cause", why));
         } else if saw_failure && !fatal {
-            let why = format!("N{id} goes on after a failed sync");
-            return self.fail(Violation::safety("failed_sync_is_fatal", why));
+            let why = format!("N{id} goes on after a failed write");
+            self.fail(Violation::safety("failed_sync_is_fatal", why));
+        }
+        if self.is_over() {
+            return;
+        }
+        if fatal && self.roles.iter().any(|(&(_, n), &(role, _))| n == id && role == Role::Leader) {
+            self.marks.met(Mark::LeaderDiskFailed);
         }
         if cut_short || fatal {
-            let start_after = self.rng.between(1_000_000, 400_000_000);
+            let start_after = self.nodes[place(id)].rng.between(1_000_000, 400_000_000);
             self.crash(id, start_after);
             if self.calm {
                 self.start(id);
@@ -298,7 +413,8 @@ impl World {
         }
     }
 
-    fn plan_wake(&mut self, id: NodeId) {
+    /// Schedules the replica's next deadline, as its clock stands now.
+    pub(super) fn plan_wake(&mut self, id: NodeId) {
         let node = &mut self.nodes[place(id)];
         let Some(deadline) = node.replica.as_ref().and_then(Replica::deadline) else {
             node.wake_at = None;
@@ -317,21 +433,25 @@ impl World {
         match effect {
             Effect::Send { to, message } => {
                 let bytes = codec::encode(&message);
-                self.trace.line(self.now, id.0, '>', &bytes, || {
-                    format!("to N{to} {}", words::message(&message))
+                let sent = self.note(id.0, Kind::Send, &bytes, |line| {
+                    line.group = u64::from(message.group.0);
+                    (line.message, line.to) = (Some(line.number), Some(to.0));
+                    line.text = format!("to N{to}: {}", words::message(&message));
                 });
-                let arrivals = self.network.carry(self.now, id, to, &mut self.counts);
+                let (dice, counts) = (&mut self.dice, &mut self.counts);
+                let arrivals = self.network.carry(self.now, (id, to), dice, counts);
                 for at in arrivals.into_iter().flatten() {
-                    self.schedule(at, Happening::Deliver { to, bytes: bytes.clone() });
+                    self.schedule(at, Happening::Deliver { to, bytes: bytes.clone(), sent });
                 }
             }
             Effect::WalWrite { io, offset, bytes } => {
-                self.trace.line(self.now, id.0, 'W', &bytes, || {
-                    format!("write {} of {} bytes at {offset}", io.number, bytes.len())
+                self.note(id.0, Kind::Write, &bytes, |line| {
+                    let length = bytes.len();
+                    line.text = format!("write {} of {length} bytes at {offset}", io.number);
                 });
                 let node = &mut self.nodes[place(id)];
                 let before = node.disk.deadline();
-                node.disk.write(self.now, io, offset, bytes);
+                node.disk.write(self.now, io, offset, bytes, &mut self.counts);
                 let (after, life) = (node.disk.deadline(), node.life);
                 if let Some(at) = after.filter(|_| before.is_none()) {
                     self.schedule(at, Happening::Sync { node: id, life });
@@ -340,11 +460,16 @@ impl World {
             Effect::Reply { request, response } => self.reply(id, request, response),
             Effect::Event(event) => {
                 let text = event.to_string();
-                self.trace.line(self.now, id.0, '*', text.as_bytes(), || text.clone());
+                self.note(id.0, Kind::Event, text.as_bytes(), |line| {
+                    line.group = words::group(&event);
+                    line.text.clone_from(&text);
+                });
                 self.observe(id, &event);
             }
             Effect::Fatal { reason } => {
-                self.trace.line(self.now, id.0, '!', reason.as_bytes(), || reason.clone());
+                self.note(id.0, Kind::Event, reason.as_bytes(), |line| {
+                    line.text = format!("gives up: {reason}");
+                });
                 return true;
             }
         }
@@ -352,18 +477,55 @@ impl World {
     }
 
     fn reply(&mut self, id: NodeId, request: RequestId, response: Response) {
-        self.trace_debug(id, '.', &(request, &response));
+        let content = format!("{request:?} {response:?}");
+        let client = self.asked.get(&request).map(|asked| asked.client);
+        self.note(id.0, Kind::Answered, content.as_bytes(), |line| {
+            line.client = client;
+            line.text = words::response(&response);
+        });
         if !self.nodes[place(id)].waiting.remove(&request) {
             let why = format!("N{id} answers request {} twice, or unasked", request.0);
             return self.fail(Violation::safety("reply_at_most_once", why));
         }
-        if let Ok(Answer::Done { replayed: true, .. }) = response {
-            self.totals.replays += 1;
-        }
-        if !self.calm && self.rng.ppm(self.plan.reply_loss_ppm) {
-            self.counts.fired(Fault::ReplyLost);
+        self.mark_reply(id, request, &response);
+        let rate = self.plan.reply_loss_ppm;
+        if self.dice.roll(Fault::ReplyLost, id.0, rate, &mut self.counts).is_some() {
+            self.note_fault(id.0, || "the answer is lost on its way".to_owned());
         } else {
             self.hear_later(request, Heard::Response(response));
         }
+    }
+
+    fn mark_reply(&mut self, id: NodeId, request: RequestId, response: &Response) {
+        let Some(asked) = self.asked.get(&request) else { return };
+        let mark = match (&asked.kind, response) {
+            (Question::Write(group, op), Ok(Answer::Done { replayed: true, .. })) => {
+                self.totals.replays += 1;
+                self.marks.met(Mark::OpLogHit);
+                let term = self.terms.get(group).copied().unwrap_or(0);
+                let later = self.first_sent.get(op).is_some_and(|&first| first < term);
+                later.then_some(Mark::OpLogHitAfterFailover)
+            }
+            (Question::Write(..), Err(Failure::Unknown)) => Some(Mark::WriteUnknown),
+            (Question::Write(..), Err(Failure::Refused(Refusal::OpIdReused))) => {
+                Some(Mark::OpIdReused)
+            }
+            (Question::Write(..), Err(Failure::Refused(refusal))) => {
+                words::of_former_life(refusal).then_some(Mark::FormerLifeRefused)
+            }
+            (&Question::Read(group), Err(Failure::Unavailable)) => {
+                self.leads_elsewhere(group, id).then_some(Mark::ReadRefusedInMinority)
+            }
+            _ => None,
+        };
+        if let Some(mark) = mark {
+            self.marks.met(mark);
+        }
+    }
+
+    fn leads_elsewhere(&self, group: GroupId, than: NodeId) -> bool {
+        self.roles
+            .iter()
+            .any(|(&(g, node), &(role, _))| g == group && node != than && role == Role::Leader)
     }
 }

@@ -39,11 +39,7 @@ impl World {
                 self.totals.applied += 1;
                 self.committed.applied(node, *group, *term, *index, *state_hash)
             }
-            Event::Formed => {
-                self.formed(node);
-                Ok(())
-            }
-            Event::Dropped { .. } | Event::Truncated { .. } => Ok(()),
+            Event::Formed | Event::Dropped { .. } | Event::Truncated { .. } => Ok(()),
         };
         if let Err(violation) = verdict {
             self.fail(violation);

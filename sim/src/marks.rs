@@ -1,0 +1,111 @@
+//! Rare situations that a sweep should have seen: a green run that never met them proves less.
+
+use std::fmt;
+
+macro_rules! marks {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
+        /// One situation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mark {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl Mark {
+            /// Every situation.
+            pub const ALL: &[Mark] = &[$(Mark::$variant,)*];
+
+            /// The name in summaries.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Mark::$variant => $name,)*
+                }
+            }
+
+            /// What it is, in one line.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Mark::$variant => concat!($($doc),*).trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+marks! {
+    /// A leader was elected after another one.
+    LeaderChanged = "leader_changed",
+    /// Two nodes led a group at once, in different terms.
+    TwoLeaders = "two_leaders",
+    /// Two nodes stood for election in one term.
+    SplitVote = "split_vote",
+    /// A leader learned of a later term while it was up.
+    LeaderDeposed = "leader_deposed",
+    /// A leader committed an entry of an earlier term.
+    OldTermCommitted = "old_term_committed",
+    /// A follower removed entries that conflicted with its leader's.
+    SuffixTruncated = "suffix_truncated",
+    /// A follower got eight entries or more in one message.
+    LongCatchUp = "long_catch_up",
+    /// An entry was first applied while only a bare majority was up.
+    BareMajority = "bare_majority",
+    /// All nodes were down at once.
+    AllDown = "all_down",
+    /// A repeated operation was answered from the op-log.
+    OpLogHit = "op_log_hit",
+    /// The same, in a later term than it was first sent in.
+    OpLogHitAfterFailover = "op_log_hit_after_failover",
+    /// A name was refused because it had been used for another request.
+    OpIdReused = "op_id_reused",
+    /// A token of a former life of an actor was refused.
+    FormerLifeRefused = "former_life_refused",
+    /// A write was forwarded to the leader.
+    WriteForwarded = "write_forwarded",
+    /// A linearizable read was refused by a node while another one led.
+    ReadRefusedInMinority = "read_refused_in_minority",
+    /// A client was told that its write may have happened.
+    WriteUnknown = "write_unknown",
+    /// Recovery cut a torn tail.
+    TornTailCut = "torn_tail_cut",
+    /// A node found its synced log damaged and refused to start.
+    DamageRefused = "damage_refused",
+    /// A node died while it recovered, and recovered the next time.
+    RecoveredAfterCrashInRecovery = "recovered_after_crash_in_recovery",
+    /// A leader ended because its disk failed.
+    LeaderDiskFailed = "leader_disk_failed",
+    /// A node with an empty disk spoke under its old name and was not heard.
+    WipedNodeIgnored = "wiped_node_ignored",
+    /// An answer to a question of an earlier life, or one already answered, was dropped.
+    StaleAnswerDropped = "stale_answer_dropped",
+    /// A node restarted before its cluster had formed.
+    RestartedUnformed = "restarted_unformed",
+}
+
+/// How often each situation was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks([0; Mark::ALL.len()])
+    }
+}
+
+impl Marks {
+    /// `mark` was met.
+    pub fn met(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// How often `mark` was met.
+    pub fn of(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+}
+
+impl fmt::Display for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let met = Mark::ALL.iter().filter(|&&mark| self.of(mark) > 0);
+        let words: Vec<_> = met.map(|&mark| format!("{} {}", mark.name(), self.of(mark))).collect();
+        f.write_str(&words.join(", "))
+    }
+}
