@@ -3,6 +3,10 @@
 //! Each peer promises that it will never again listen to another data folder under this node's
 //! name. A node that has lost its data folder gets no such promise under its new incarnation, so it
 //! can neither vote nor form a cluster with others that have lost theirs.
+//!
+//! A node that is formed has met everybody, so its word is enough: it vouches for the asker and says
+//! which data folders the others have. Else a node that is late could never form once another is
+//! lost for good.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +27,14 @@ impl Formation {
         Formation { peers: peers.into_iter().map(|peer| (peer, false)).collect(), next: Instant(0) }
     }
 
-    /// `peer` has promised; false when it had already.
-    pub fn met(&mut self, peer: NodeId) -> bool {
-        self.peers.insert(peer, true) == Some(false)
+    /// `peer` has promised.
+    pub fn met(&mut self, peer: NodeId) {
+        self.peers.insert(peer, true);
+    }
+
+    /// A formed node has promised: nobody else need be asked.
+    pub fn vouched(&mut self) {
+        self.peers.values_mut().for_each(|met| *met = true);
     }
 
     /// Whether everybody has promised.
@@ -35,13 +44,14 @@ impl Formation {
         if planted!(FormsWithMajority) { met >= needed.div_ceil(2) } else { met == needed }
     }
 
-    /// The peers to ask now; again after [`limits::HELLO_EVERY`].
+    /// The peers to ask now, also those that have promised: one may be formed by now, and vouch.
+    /// Again after [`limits::HELLO_EVERY`].
     pub fn due(&mut self, now: Instant) -> Vec<NodeId> {
         if now < self.next {
             return Vec::new();
         }
         self.next = now.after(limits::HELLO_EVERY);
-        self.peers.iter().filter(|&(_, &met)| !met).map(|(&peer, _)| peer).collect()
+        self.peers.keys().copied().collect()
     }
 
     /// When somebody is to be asked next.

@@ -64,7 +64,11 @@ pub enum Body {
     /// Do you know my data folder? Asked by a node that is not formed yet (ADR 7).
     Hello,
     /// The asker's data folder is on this node's disk; it will listen to no other under that name.
-    HelloReply,
+    HelloReply {
+        /// What a formed node has pinned: every other node with its incarnation. Empty from one that
+        /// is not formed itself.
+        pins: Vec<(NodeId, Incarnation)>,
+    },
 }
 
 /// What became of one command.
@@ -213,7 +217,10 @@ impl Message {
             }
             Body::ForwardRead { ids } => !ids.is_empty() && ids.len() <= limits::REQUESTS_MAX,
             Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
-            Body::Hello | Body::HelloReply => self.group == GroupId::META,
+            Body::Hello => self.group == GroupId::META,
+            Body::HelloReply { pins } => {
+                self.group == GroupId::META && pins.len() <= limits::NODES_MAX
+            }
         }
     }
 }

@@ -135,6 +135,10 @@ impl Replica {
             node.start();
             for input in turn {
                 node.input(input);
+                // What comes after a failed write is about a log that nobody knows any more.
+                if node.fatal {
+                    return;
+                }
             }
             for group in node.groups.values() {
                 group.end_turn();
@@ -261,19 +265,36 @@ impl Node {
     /// Answers a peer's hello once its data folder is on the disk: the answer is a promise.
     fn welcome(&self, peer: NodeId, exchange: Exchange) {
         let shared = Arc::downgrade(&self.shared);
+        let pins = match self.formation {
+            None => self.peers.iter().map(|(&node, &pin)| (node, pin)).collect(),
+            Some(_) => Vec::new(),
+        };
         let answer = move || {
             if let Some(shared) = shared.upgrade() {
-                shared.answer(peer, GroupId::META, exchange, Body::HelloReply);
+                shared.answer(peer, GroupId::META, exchange, Body::HelloReply { pins });
             }
         };
         lock(&self.shared.writer).when_durable(Box::new(answer));
     }
 
-    fn met(&mut self, peer: NodeId, exchange: Exchange) -> Result<(), DropReason> {
-        let ours = self.shared.is_ours(exchange);
-        let new = self.formation.as_mut().is_some_and(|formation| ours && formation.met(peer));
+    fn met(
+        &mut self,
+        peer: NodeId,
+        exchange: Exchange,
+        pins: Vec<(NodeId, Incarnation)>,
+    ) -> Result<(), DropReason> {
+        let formation = self.formation.as_mut().filter(|_| self.shared.is_ours(exchange));
+        let formation = formation.ok_or(DropReason::Stale)?;
+        formation.met(peer);
+        if !pins.is_empty() {
+            // A formed node knows the folders with which the cluster formed; what this one has heard
+            // of meanwhile may be newer ones.
+            formation.vouched();
+            let me = self.shared.identity.node;
+            pins.into_iter().filter(|&(node, _)| node != me).for_each(|pin| self.keep(pin));
+        }
         self.form();
-        if new { Ok(()) } else { Err(DropReason::Stale) }
+        Ok(())
     }
 
     /// Polls until nothing is left to do, and collects the step's write.
@@ -326,6 +347,7 @@ impl Node {
                         failed.reason
                     );
                     self.shared.emit(Effect::Fatal { reason });
+                    self.fatal = true;
                 }
             }
             Input::Wake => {}
@@ -386,7 +408,7 @@ impl Node {
         self.pin(from, message.incarnation)?;
         match message.body {
             Body::Hello => self.welcome(from, message.exchange),
-            Body::HelloReply => self.met(from, message.exchange)?,
+            Body::HelloReply { pins } => self.met(from, message.exchange, pins)?,
             _ if self.formation.is_some() => return Err(DropReason::Unformed),
             _ => self.group_message(message)?,
         }
@@ -400,14 +422,17 @@ impl Node {
             // The peer's folder was wiped and made anew: what it promised under its name is gone,
             // so it must not vote or acknowledge under it (NATS 7567; M25).
             Some(_) => return Err(DropReason::OtherIncarnation),
-            None => {
-                self.peers.insert(peer, incarnation);
-                if !planted!(PinNotPersisted) {
-                    lock(&self.shared.writer).push(&WalRecord::Peer(peer, incarnation));
-                }
-            }
+            None => self.keep((peer, incarnation)),
         }
         Ok(())
+    }
+
+    /// Remembers a peer's data folder, on the disk before anything that rests on it.
+    fn keep(&mut self, (peer, incarnation): (NodeId, Incarnation)) {
+        let before = self.peers.insert(peer, incarnation);
+        if before != Some(incarnation) && !planted!(PinNotPersisted) {
+            lock(&self.shared.writer).push(&WalRecord::Peer(peer, incarnation));
+        }
     }
 
     fn group_message(&self, message: Message) -> Result<(), DropReason> {
@@ -428,7 +453,7 @@ impl Node {
             | Body::ForwardWrite { .. }
             | Body::ForwardRead { .. }
             | Body::Hello
-            | Body::HelloReply => group.message(message),
+            | Body::HelloReply { .. } => group.message(message),
         }
     }
 }

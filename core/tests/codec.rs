@@ -81,7 +81,8 @@ fn every_message() -> Vec<Message> {
         exchange: Exchange { boot: Boot(77), number: 300 },
         body,
     };
-    let hellos = [Body::Hello, Body::HelloReply];
+    let pins = vec![(NodeId(2), Incarnation(7))];
+    let hellos = [Body::Hello, Body::HelloReply { pins }];
     let hellos = hellos.map(|body| message(GroupId::META, body));
     bodies.into_iter().map(|body| message(GroupId(1), body)).chain(hellos).collect()
 }

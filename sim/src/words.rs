@@ -45,7 +45,7 @@ pub fn message(message: &Message) -> String {
         Body::ForwardWriteReply(reply) => format!("wrote {reply:?}"),
         Body::ForwardReadReply(reply) => format!("read {reply:?}"),
         Body::Hello => "hello".to_owned(),
-        Body::HelloReply => "knows it".to_owned(),
+        Body::HelloReply { .. } => "knows it".to_owned(),
     };
     format!("g{group} {words}")
 }

@@ -214,7 +214,7 @@ impl Group {
             | Body::ForwardWriteReply(_)
             | Body::ForwardReadReply(_)
             | Body::Hello
-            | Body::HelloReply => {}
+            | Body::HelloReply { .. } => {}
         }
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Group {
             | Body::ForwardRead { .. }
             | Body::ForwardReadReply(_)
             | Body::Hello
-            | Body::HelloReply => None,
+            | Body::HelloReply { .. } => None,
         }
     }
 
