@@ -4,19 +4,23 @@
 //! name. A node that has lost its data folder gets no such promise under its new incarnation, so it
 //! can neither vote nor form a cluster with others that have lost theirs.
 //!
-//! A node that is formed has met everybody, so its word is enough: it vouches for the asker and says
-//! which data folders the others have. Else a node that is late could never form once another is
-//! lost for good.
+//! The first node forms when it has heard from every other that all of them have the same data
+//! folders on their disks. From then on nobody listens to another folder, so the word of a formed
+//! node is enough for the rest: one that is late forms even if another node is lost for good.
 
 use std::collections::BTreeMap;
 
 use crate::limits;
-use crate::types::{Instant, NodeId};
+use crate::types::{Incarnation, Instant, NodeId};
 
 /// What an unformed node still waits for.
 pub struct Formation {
-    /// Every other node, with whether it has promised.
+    /// Every other node, with whether its pins are complete and the same as ours.
     peers: BTreeMap<NodeId, bool>,
+    /// A formed node knows us.
+    vouched: bool,
+    /// Where the log ended when we last pinned somebody: it must be synced up to there.
+    pub pinned_upto: u64,
     /// When they are asked again.
     next: Instant,
 }
@@ -24,28 +28,34 @@ pub struct Formation {
 impl Formation {
     /// One that has met nobody yet.
     pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Formation {
-        Formation { peers: peers.into_iter().map(|peer| (peer, false)).collect(), next: Instant(0) }
+        let peers = peers.into_iter().map(|peer| (peer, false)).collect();
+        Formation { peers, vouched: false, pinned_upto: 0, next: Instant(0) }
     }
 
-    /// `peer` has promised.
-    pub fn met(&mut self, peer: NodeId) {
-        self.peers.insert(peer, true);
+    /// `peer` knows us, and has these pins; ours are `known`, with our own folder.
+    pub fn met(
+        &mut self,
+        peer: NodeId,
+        formed: bool,
+        pins: &[(NodeId, Incarnation)],
+        known: &BTreeMap<NodeId, Incarnation>,
+    ) {
+        let others = known.iter().filter(|&(&node, _)| node != peer).map(|(&node, &pin)| (node, pin));
+        let complete = known.len() == self.peers.len() + 1;
+        self.peers.insert(peer, complete && others.eq(pins.iter().copied()));
+        self.vouched |= formed;
     }
 
-    /// A formed node has promised: nobody else need be asked.
-    pub fn vouched(&mut self) {
-        self.peers.values_mut().for_each(|met| *met = true);
-    }
-
-    /// Whether everybody has promised.
-    pub fn is_complete(&self) -> bool {
+    /// Whether this node may take part, its log being synced up to `durable`.
+    pub fn is_complete(&self, durable: u64) -> bool {
         let met = self.peers.values().filter(|&&met| met).count();
         let needed = self.peers.len();
-        if planted!(FormsWithMajority) { met >= needed.div_ceil(2) } else { met == needed }
+        let enough = if planted!(FormsWithMajority) { needed.div_ceil(2) } else { needed };
+        (self.vouched || met >= enough) && self.pinned_upto <= durable
     }
 
-    /// The peers to ask now, also those that have promised: one may be formed by now, and vouch.
-    /// Again after [`limits::HELLO_EVERY`].
+    /// The peers to ask now, also those that have answered: they may have met others meanwhile, or
+    /// be formed by now. Again after [`limits::HELLO_EVERY`].
     pub fn due(&mut self, now: Instant) -> Vec<NodeId> {
         if now < self.next {
             return Vec::new();

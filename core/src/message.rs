@@ -65,8 +65,9 @@ pub enum Body {
     Hello,
     /// The asker's data folder is on this node's disk; it will listen to no other under that name.
     HelloReply {
-        /// What a formed node has pinned: every other node with its incarnation. Empty from one that
-        /// is not formed itself.
+        /// The node is formed: its word is enough.
+        formed: bool,
+        /// Every data folder it has on its disk.
         pins: Vec<(NodeId, Incarnation)>,
     },
 }
@@ -218,7 +219,7 @@ impl Message {
             Body::ForwardRead { ids } => !ids.is_empty() && ids.len() <= limits::REQUESTS_MAX,
             Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
             Body::Hello => self.group == GroupId::META,
-            Body::HelloReply { pins } => {
+            Body::HelloReply { pins, .. } => {
                 self.group == GroupId::META && pins.len() <= limits::NODES_MAX
             }
         }

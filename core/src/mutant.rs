@@ -77,8 +77,6 @@ mutants! {
         "a vote is granted to a candidate whose log is behind";
     CommitsOnReceipt, "commits_on_receipt", "Raft 5.3",
         "a follower takes every entry it receives for committed";
-    EqualElectionTimeouts, "equal_election_timeouts", "M14",
-        "every node uses the same fixed election timeout";
     WipedNodeVotes, "wiped_node_votes", "M25, NATS 7567",
         "a node with a wiped disk goes on under its old name";
     FormsWithMajority, "forms_with_majority", "ADR 7",

@@ -47,7 +47,7 @@ impl std::error::Error for RecoverError {}
 /// One node's whole state: its groups, its log, its clients' requests.
 pub struct Replica {
     /// Taken out while a step runs.
-    executor: Option<Executor>,
+    executor: Option<Box<Executor>>,
     node: Node,
 }
 
@@ -101,7 +101,7 @@ impl Replica {
         let writer = Writer::new(boot, recovered.header.seed, recovered.end);
         let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
         Ok(Replica {
-            executor: Some(Executor::new(seed.child("executor"))),
+            executor: Some(Box::new(Executor::new(seed.child("executor")))),
             node: Node {
                 shared: Arc::new(shared),
                 images: Some(recovered.groups),
@@ -161,7 +161,7 @@ impl Replica {
         if self.node.images.is_some() {
             return Some(Instant(0));
         }
-        let executor = self.executor.as_ref().and_then(Executor::deadline);
+        let executor = self.executor.as_deref().and_then(Executor::deadline);
         let shared = &self.node.shared;
         let writer = lock(&shared.writer).deadline();
         let formation = self.node.formation.as_ref().map(Formation::deadline);
@@ -248,7 +248,8 @@ impl Node {
 
     /// Takes part from here on, if every other node was met.
     fn form(&mut self) {
-        if self.formation.take_if(|formation| formation.is_complete()).is_some() {
+        let durable = lock(&self.shared.writer).durable();
+        if self.formation.take_if(|formation| formation.is_complete(durable)).is_some() {
             self.shared.emit(Effect::Event(Event::Formed));
             self.groups.values().for_each(|group| group.initialize());
         }
@@ -265,13 +266,11 @@ impl Node {
     /// Answers a peer's hello once its data folder is on the disk: the answer is a promise.
     fn welcome(&self, peer: NodeId, exchange: Exchange) {
         let shared = Arc::downgrade(&self.shared);
-        let pins = match self.formation {
-            None => self.peers.iter().map(|(&node, &pin)| (node, pin)).collect(),
-            Some(_) => Vec::new(),
-        };
+        let pins = self.peers.iter().map(|(&node, &pin)| (node, pin)).collect();
+        let reply = Body::HelloReply { formed: self.formation.is_none(), pins };
         let answer = move || {
             if let Some(shared) = shared.upgrade() {
-                shared.answer(peer, GroupId::META, exchange, Body::HelloReply { pins });
+                shared.answer(peer, GroupId::META, exchange, reply);
             }
         };
         lock(&self.shared.writer).when_durable(Box::new(answer));
@@ -281,18 +280,14 @@ impl Node {
         &mut self,
         peer: NodeId,
         exchange: Exchange,
-        pins: Vec<(NodeId, Incarnation)>,
+        formed: bool,
+        pins: &[(NodeId, Incarnation)],
     ) -> Result<(), DropReason> {
         let formation = self.formation.as_mut().filter(|_| self.shared.is_ours(exchange));
         let formation = formation.ok_or(DropReason::Stale)?;
-        formation.met(peer);
-        if !pins.is_empty() {
-            // A formed node knows the folders with which the cluster formed; what this one has heard
-            // of meanwhile may be newer ones.
-            formation.vouched();
-            let me = self.shared.identity.node;
-            pins.into_iter().filter(|&(node, _)| node != me).for_each(|pin| self.keep(pin));
-        }
+        let mut known = self.peers.clone();
+        known.insert(self.shared.identity.node, self.shared.identity.incarnation);
+        formation.met(peer, formed, pins, &known);
         self.form();
         Ok(())
     }
@@ -408,7 +403,9 @@ impl Node {
         self.pin(from, message.incarnation)?;
         match message.body {
             Body::Hello => self.welcome(from, message.exchange),
-            Body::HelloReply { pins } => self.met(from, message.exchange, pins)?,
+            Body::HelloReply { formed, pins } => {
+                self.met(from, message.exchange, formed, &pins)?;
+            }
             _ if self.formation.is_some() => return Err(DropReason::Unformed),
             _ => self.group_message(message)?,
         }
@@ -422,17 +419,17 @@ impl Node {
             // The peer's folder was wiped and made anew: what it promised under its name is gone,
             // so it must not vote or acknowledge under it (NATS 7567; M25).
             Some(_) => return Err(DropReason::OtherIncarnation),
-            None => self.keep((peer, incarnation)),
+            None => {
+                self.peers.insert(peer, incarnation);
+                let mut writer = lock(&self.shared.writer);
+                if !planted!(PinNotPersisted) {
+                    writer.push(&WalRecord::Peer(peer, incarnation));
+                }
+                let end = writer.end();
+                self.formation.iter_mut().for_each(|formation| formation.pinned_upto = end);
+            }
         }
         Ok(())
-    }
-
-    /// Remembers a peer's data folder, on the disk before anything that rests on it.
-    fn keep(&mut self, (peer, incarnation): (NodeId, Incarnation)) {
-        let before = self.peers.insert(peer, incarnation);
-        if before != Some(incarnation) && !planted!(PinNotPersisted) {
-            lock(&self.shared.writer).push(&WalRecord::Peer(peer, incarnation));
-        }
     }
 
     fn group_message(&self, message: Message) -> Result<(), DropReason> {

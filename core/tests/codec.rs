@@ -82,7 +82,7 @@ fn every_message() -> Vec<Message> {
         body,
     };
     let pins = vec![(NodeId(2), Incarnation(7))];
-    let hellos = [Body::Hello, Body::HelloReply { pins }];
+    let hellos = [Body::Hello, Body::HelloReply { formed: true, pins }];
     let hellos = hellos.map(|body| message(GroupId::META, body));
     bodies.into_iter().map(|body| message(GroupId(1), body)).chain(hellos).collect()
 }

@@ -17,7 +17,7 @@ use crate::seed::{Rng, Seed};
 use crate::types::{Instant, Now};
 
 thread_local! {
-    static CURRENT: RefCell<Option<Executor>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Box<Executor>>> = const { RefCell::new(None) };
 }
 
 type BoxedTask = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -76,8 +76,8 @@ impl Executor {
     ///
     /// # Panics
     /// When another executor is current on this thread: steps do not nest.
-    pub fn enter<R>(slot: &mut Option<Executor>, now: Now, body: impl FnOnce() -> R) -> R {
-        struct TakeBack<'a>(&'a mut Option<Executor>);
+    pub fn enter<R>(slot: &mut Option<Box<Executor>>, now: Now, body: impl FnOnce() -> R) -> R {
+        struct TakeBack<'a>(&'a mut Option<Box<Executor>>);
         impl Drop for TakeBack<'_> {
             fn drop(&mut self) {
                 *self.0 = CURRENT.with_borrow_mut(Option::take);

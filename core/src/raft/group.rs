@@ -458,13 +458,11 @@ fn role(state: ServerState) -> Role {
 
 fn raft_config(timing: &Timing, namespace: &Namespace) -> openraft::Config {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let equal = planted!(EqualElectionTimeouts);
-    let longest = if equal { ms(timing.election_min) + 1 } else { ms(timing.election_max) };
     openraft::Config {
         cluster_name: namespace.as_str().to_owned(),
         heartbeat_interval: ms(timing.heartbeat),
         election_timeout_min: ms(timing.election_min),
-        election_timeout_max: longest,
+        election_timeout_max: ms(timing.election_max),
         max_payload_entries: limits::APPEND_ENTRIES_MAX,
         // The whole log is kept; see `machine::NoSnapshots`.
         snapshot_policy: openraft::SnapshotPolicy::Never,

@@ -19,7 +19,7 @@ use crate::types::{Instant, Now};
 
 /// The runtime. As a value it is only used by openraft's conformance suite.
 pub struct Runtime {
-    executor: Option<Executor>,
+    executor: Option<Box<Executor>>,
 }
 
 impl fmt::Debug for Runtime {
@@ -154,7 +154,7 @@ impl AsyncRuntime for Runtime {
     }
 
     fn new(_threads: usize) -> Runtime {
-        Runtime { executor: Some(Executor::new(Seed(0))) }
+        Runtime { executor: Some(Box::new(Executor::new(Seed(0)))) }
     }
 
     /// Runs with a clock of its own that jumps to the next timer when nothing else is left to do.
