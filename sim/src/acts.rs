@@ -41,7 +41,9 @@ pub enum Act {
     CrashAll { wait_ms: u64, then_ns: u64, nodes: Vec<(u64, u64)> },
     /// Cut the links from some nodes to others; and back, if both ways.
     Cut { from: Vec<u64>, to: Vec<u64>, both_ways: bool, lasts_ns: u64 },
-    /// The same, coming and going.
+    /// Cut a node off from all others.
+    Isolate { whom: Whom, both_ways: bool, lasts_ns: u64 },
+    /// Cut links, coming and going.
     Flap { from: Vec<u64>, to: Vec<u64>, both_ways: bool, cut_ns: u64, open_ns: u64, times: u64 },
     /// One link is slow for a while.
     SlowLink { from: u64, to: u64, extra_ns: u64, lasts_ns: u64 },
@@ -90,7 +92,7 @@ macro_rules! kinds {
 
 kinds! {
     Crash 8, LeaderBounce 8, CrashAll 6,
-    Partition 5, OneWay 4, PartialCut 3, Flap 3, SlowLink 3, LatencySpike 2,
+    Partition 5, OneWay 4, PartialCut 3, Isolate 5, Flap 3, SlowLink 3, LatencySpike 2,
     Pause 4, SlowDisk 4, StallDisk 2, FillDisk 2, FailWrite 2, FailSync 2,
     Rot 2, LoseWrite 2, MisdirectWrite 2, Wipe 2,
     JumpWall 2, JumpClock 2, SetRate 2,
@@ -147,6 +149,10 @@ impl Drawer<'_> {
                 let (from, to) = self.pair();
                 let lasts_ns = self.millis(50, 1_500);
                 Act::Cut { from: vec![from], to: vec![to], both_ways: true, lasts_ns }
+            }
+            Kind::Isolate => {
+                let both_ways = self.rng.ppm(700_000);
+                Act::Isolate { whom: self.whom(node), both_ways, lasts_ns: self.millis(200, 1_500) }
             }
             Kind::Flap => {
                 let (from, to) = self.split();
@@ -267,6 +273,7 @@ impl Act {
             Act::Cut { from, to, .. } | Act::Flap { from, to, .. } => [&from[..], to].concat(),
             Act::SlowLink { from, to, .. } => vec![*from, *to],
             Act::Pause { whom, .. }
+            | Act::Isolate { whom, .. }
             | Act::SlowDisk { whom, .. }
             | Act::StallDisk { whom, .. }
             | Act::FailDisk { whom, .. } => match whom {
@@ -306,6 +313,10 @@ impl fmt::Display for Act {
             Act::Cut { from, to, both_ways, lasts_ns } => {
                 let way = if *both_ways { "from" } else { "towards" };
                 write!(f, "cut {} off {way} {} for {} ms", nodes(from), nodes(to), ms(lasts_ns))
+            }
+            Act::Isolate { whom, both_ways, lasts_ns } => {
+                let ways = if *both_ways { "is cut off from" } else { "cannot be heard by" };
+                write!(f, "{whom} {ways} all others for {} ms", ms(lasts_ns))
             }
             Act::Flap { from, to, cut_ns, open_ns, times, both_ways } => write!(
                 f,

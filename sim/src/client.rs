@@ -62,7 +62,8 @@ impl Client {
         for job in jobs {
             self.rng = self.seed.child(&format!("job/{}", job.job)).rng();
             self.stage.sleep(job.think_ns).await;
-            if self.stage.world().is_calm() || self.stage.world().is_over() {
+            let is_calm = self.stage.world().is_calm();
+            if (is_calm && !self.plan.all_jobs) || self.stage.world().is_over() {
                 return;
             }
             let ask = self.ask(&job);

@@ -88,6 +88,12 @@ impl Nemesis {
             Act::Cut { from, to, both_ways, lasts_ns } => {
                 world.cut(from, to, *both_ways, *lasts_ns);
             }
+            Act::Isolate { whom, both_ways, lasts_ns } => {
+                if let Some(node) = who(whom) {
+                    let others: Vec<u64> = world.ids().iter().map(|id| id.0).collect();
+                    world.cut(&[node.0], &others, *both_ways, *lasts_ns);
+                }
+            }
             Act::SlowLink { from, to, extra_ns, lasts_ns } => {
                 world.slow_link(NodeId(*from), NodeId(*to), *extra_ns, *lasts_ns);
             }

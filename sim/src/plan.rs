@@ -42,6 +42,8 @@ pub struct Plan {
     pub safety_ns: u64,
     /// Longest time between an input's arrival and the step that takes it.
     pub turn_max: u64,
+    /// Clients do all their jobs, also when the faults have stopped.
+    pub all_jobs: bool,
     /// Nodes that may lose or damage what they had synced.
     pub damage_max: u64,
     /// Damage may concern what nothing attests yet.
@@ -111,6 +113,7 @@ impl Plan {
             namespaces: rng.between(1, 2),
             safety_ns: rng.between(2_000, 6_000) * MILLI,
             turn_max: rng.between(2, 200) * MICRO,
+            all_jobs: standard,
             damage_max: match profile {
                 Profile::Swarm | Profile::Standard => minority,
                 Profile::Beyond | Profile::Lying => nodes - 1,
@@ -152,7 +155,7 @@ impl Plan {
                 clients: 4,
                 operations: 50,
                 think_max: 20 * MILLI,
-                nemesis_pause_max: 300 * MILLI,
+                nemesis_pause_max: 600 * MILLI,
                 weights,
             },
             Profile::Swarm | Profile::Beyond | Profile::Lying => {

@@ -287,6 +287,6 @@ mod tests {
                 seen.extend(json.as_object().into_iter().flatten().map(|(key, _)| key.clone()));
             }
         }
-        assert_eq!(seen.len(), 1 + 17, "at_ns and every act: {seen:?}");
+        assert_eq!(seen.len(), 1 + 18, "at_ns and every act: {seen:?}");
     }
 }

@@ -171,6 +171,7 @@ fn halve(act: &mut TimedAct) {
             nodes.iter_mut().for_each(|(_, down_ns)| half(down_ns));
         }
         Act::Cut { lasts_ns, .. }
+        | Act::Isolate { lasts_ns, .. }
         | Act::Pause { lasts_ns, .. }
         | Act::SlowDisk { lasts_ns, .. }
         | Act::StallDisk { lasts_ns, .. }

@@ -61,7 +61,8 @@ pub struct World {
     seed: Seed,
     now: u64,
     number: u64,
-    heap: BTreeMap<(u64, u64), Happening>,
+    /// Boxed: what happens is large, and the map moves it about.
+    heap: BTreeMap<(u64, u64), Box<Happening>>,
     nodes: Vec<Node>,
     network: Network,
     atlas: Atlas,
@@ -196,10 +197,10 @@ impl World {
 
     /// Lets everything happen that is due by `until`, each at its own time.
     pub fn advance(&mut self, until: u64) {
-        while self.violation.is_none() && self.next_deadline().is_some_and(|at| at <= until) {
+        while !self.is_over() && self.next_deadline().is_some_and(|at| at <= until) {
             let Some(((at, _), happening)) = self.heap.pop_first() else { break };
             self.now = self.now.max(at);
-            self.happen(happening);
+            self.happen(*happening);
         }
         self.now = self.now.max(until);
     }
@@ -313,8 +314,11 @@ impl World {
     }
 
     fn schedule(&mut self, at: u64, happening: Happening) {
+        if self.is_over() {
+            return;
+        }
         self.number += 1;
-        self.heap.insert((at, self.number), happening);
+        self.heap.insert((at, self.number), Box::new(happening));
     }
 
     fn client_latency(&mut self, client: u64) -> u64 {

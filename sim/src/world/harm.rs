@@ -97,7 +97,7 @@ impl World {
         if both_ways {
             self.network.cut(to, from, until);
         }
-        let all = (from.len() + to.len()) as u64 == self.plan.nodes;
+        let all = from.len() + to.len() >= self.nodes.len();
         self.counts.fired(match (both_ways, all) {
             (false, _) => Fault::OneWay,
             (true, true) => Fault::Partition,

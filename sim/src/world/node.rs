@@ -245,7 +245,7 @@ impl World {
     ) -> Option<Replica> {
         let synced = self.nodes[place(id)].synced;
         match recovered {
-            Err(error) if damaged.is_some() => {
+            Err(error) if damaged.is_some() || !self.judges.server => {
                 self.nodes[place(id)].refuses = true;
                 self.marks.met(Mark::DamageRefused);
                 self.note(id.0, Kind::Dies, &[], |line| line.text = format!("refuses: {error}"));
