@@ -40,7 +40,8 @@ impl Formation {
         pins: &[(NodeId, Incarnation)],
         known: &BTreeMap<NodeId, Incarnation>,
     ) {
-        let others = known.iter().filter(|&(&node, _)| node != peer).map(|(&node, &pin)| (node, pin));
+        let others =
+            known.iter().filter(|&(&node, _)| node != peer).map(|(&node, &pin)| (node, pin));
         let complete = known.len() == self.peers.len() + 1;
         self.peers.insert(peer, complete && others.eq(pins.iter().copied()));
         self.vouched |= formed;

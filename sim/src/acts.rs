@@ -95,7 +95,7 @@ kinds! {
     Partition 5, OneWay 4, PartialCut 3, Isolate 5, Flap 3, SlowLink 3, LatencySpike 2,
     Pause 4, SlowDisk 4, StallDisk 2, FillDisk 2, FailWrite 2, FailSync 2,
     Rot 2, LoseWrite 2, MisdirectWrite 2, Wipe 2,
-    JumpWall 2, JumpClock 2, SetRate 2,
+    JumpWall 4, JumpClock 2, SetRate 2,
 }
 
 impl Kind {
@@ -189,7 +189,7 @@ impl Drawer<'_> {
             Kind::JumpWall => {
                 // Now and then days ahead: what one node takes for the time must not age what all
                 // of them remember.
-                let days = if self.rng.ppm(300_000) { self.rng.between(1, 3) } else { 0 };
+                let days = if self.rng.ppm(500_000) { self.rng.between(1, 3) } else { 0 };
                 let ahead = days * 24 * 60 * 60 * 1_000 + self.rng.below(240_000);
                 Act::JumpWall { node, by_ms: i64::try_from(ahead).unwrap_or(0) - 120_000 }
             }
@@ -216,7 +216,9 @@ impl Drawer<'_> {
     }
 
     fn damage(&mut self, node: u64, lie: Lie) -> Act {
-        let (place, restart_after_ns) = (self.rng.u64(), self.millis(0, 800));
+        // Soon, where a lie about the very last write is to be seen.
+        let restart_after_max = if self.plan.disks_lie { 15 } else { 800 };
+        let (place, restart_after_ns) = (self.rng.u64(), self.millis(0, restart_after_max));
         Act::DamageDisk { node, lie, place, restart_after_ns, down_ns: self.down() }
     }
 
@@ -347,7 +349,9 @@ impl fmt::Display for Act {
             Act::FillDisk { node, lasts_ns } => {
                 write!(f, "the disk of N{node} is full for {} ms", ms(lasts_ns))
             }
-            Act::FailDisk { whom, fail: Fail::Write } => write!(f, "the next write of {whom} fails"),
+            Act::FailDisk { whom, fail: Fail::Write } => {
+                write!(f, "the next write of {whom} fails")
+            }
             Act::FailDisk { whom, fail: Fail::Sync } => write!(f, "the next sync of {whom} fails"),
             Act::DamageDisk { node, lie, .. } => match lie {
                 Lie::Rot => write!(f, "a bit on the disk of N{node} flips"),

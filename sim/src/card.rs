@@ -116,7 +116,12 @@ fn events(card: &mut String, report: &Report, lines: &[Line]) {
     for line in chosen {
         let state = line.state.map(|state| columns(&mut before, line, state)).unwrap_or_default();
         let text: String = line.text.chars().take(TEXT_CHARS).collect();
-        let row = format!("  {:>6} {} {} {text:<TEXT_CHARS$} {state}", line.number, time(line.at), who(line));
+        let row = format!(
+            "  {:>6} {} {} {text:<TEXT_CHARS$} {state}",
+            line.number,
+            time(line.at),
+            who(line)
+        );
         let _ = writeln!(card, "{}", row.trim_end());
     }
 }
@@ -210,8 +215,7 @@ pub fn recording(report: &Report, lines: Vec<Line>, more: &Where) -> Recording {
     Recording {
         seed: format!("{:#x}", report.schedule.header.seed),
         commit: commit(),
-        verdict: violation
-            .map_or(String::new(), |v| format!("{} {}", v.class.name(), v.property)),
+        verdict: violation.map_or(String::new(), |v| format!("{} {}", v.class.name(), v.property)),
         explanation: violation.map_or(String::new(), |v| v.explanation.clone()),
         world: report.schedule.plan.to_string().lines().map(str::to_owned).collect(),
         faults: report.counts.to_string(),

@@ -56,13 +56,29 @@ const fn row(name: &'static str, judge: Judge, source: &'static str) -> Property
 
 /// Each property, its judge and where it is from.
 pub const TABLE: &[Property] = &[
-    row("one_leader_per_term", Judge::Server, "Raft §5.2 Election Safety; TLA+ `OnePrimaryPerTerm`"),
-    row("committed_is_final", Judge::Server, "Raft §5.4 Leader Completeness; TLA+ `StateMachineSafety`"),
+    row(
+        "one_leader_per_term",
+        Judge::Server,
+        "Raft §5.2 Election Safety; TLA+ `OnePrimaryPerTerm`",
+    ),
+    row(
+        "committed_is_final",
+        Judge::Server,
+        "Raft §5.4 Leader Completeness; TLA+ `StateMachineSafety`",
+    ),
     row("replicas_equal", Judge::Server, "Raft §5.4.3 State Machine Safety"),
     row("acked_present_once", Judge::Server, "docs/SEMANTICS.md, exactly once; S0-060, X-12"),
-    row("one_outcome_per_op", Judge::Client, "docs/SEMANTICS.md: a repeat returns the recorded outcome"),
+    row(
+        "one_outcome_per_op",
+        Judge::Client,
+        "docs/SEMANTICS.md: a repeat returns the recorded outcome",
+    ),
     row("linearizable", Judge::Client, "Herlihy and Wing 1990; docs/SEMANTICS.md"),
-    row("refused_never_happens", Judge::Client, "docs/SEMANTICS.md: every failure says Refused or Unknown"),
+    row(
+        "refused_never_happens",
+        Judge::Client,
+        "docs/SEMANTICS.md: every failure says Refused or Unknown",
+    ),
     row("answers_fit_questions", Judge::Client, "docs/SEMANTICS.md"),
     row("synced_bytes_survive", Judge::Server, "docs/ARCHITECTURE.md, the driver's contract"),
     row("converges", Judge::Client, "docs/SIM.md: a healed cluster elects, commits and converges"),

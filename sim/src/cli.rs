@@ -76,6 +76,16 @@ enum Act {
         #[command(flatten)]
         how: How,
     },
+    /// Says the hash of each seed's whole trace, one a line; not for people.
+    #[command(hide = true)]
+    Hashes {
+        #[arg(long)]
+        start: u64,
+        #[arg(long)]
+        seeds: u64,
+        #[command(flatten)]
+        how: How,
+    },
     /// Plays the schedule on standard input; not for people.
     #[command(hide = true)]
     Attempt {
@@ -285,6 +295,7 @@ pub fn main() -> ExitCode {
         Act::Worker { start, seeds, how } => {
             Ok(sweep::work(start, seeds, |seed| (how.schedule(seed), how.options(seed))))
         }
+        Act::Hashes { start, seeds, how } => Ok(play::hashes(start, seeds, &how)),
         Act::Attempt { how } => failing::attempt(&how),
     };
     match code {

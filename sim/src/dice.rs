@@ -48,13 +48,7 @@ impl Dice {
 
     /// Rolls; fires in `ppm` of a million. The value decides how it goes on: uniform, and the same
     /// whether rates or a list let it fire.
-    pub fn roll(
-        &mut self,
-        fault: Fault,
-        place: u64,
-        ppm: u64,
-        counts: &mut Counts,
-    ) -> Option<u64> {
+    pub fn roll(&mut self, fault: Fault, place: u64, ppm: u64, counts: &mut Counts) -> Option<u64> {
         let chance = self.next(fault, place);
         let value = self.value(chance);
         let fires = match &self.listed {
@@ -117,7 +111,10 @@ mod tests {
         let mixed: Vec<_> = mixed.into_iter().step_by(2).collect();
         assert_eq!(alone, mixed);
         let fired = alone.iter().flatten().count();
-        assert!((15..45).contains(&fired), "300,000 in a million fire about 30 in 100, not {fired}");
+        assert!(
+            (15..45).contains(&fired),
+            "300,000 in a million fire about 30 in 100, not {fired}"
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ faults! {
     CrashAtIo = "crash_at_io",
     /// A node dies while it recovers: before its log is cut, after, or in its first step.
     CrashInRecovery = "crash_in_recovery",
+    /// A node started later than the others.
+    LateStart = "late_start",
     /// A process stands still, then goes on as if nothing had been.
     Pause = "pause",
     /// A crash lost all unsynced writes.

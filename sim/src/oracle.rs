@@ -59,7 +59,10 @@ impl Oracle {
     ///
     /// # Errors
     /// The first contradiction.
-    pub fn judge_server(&self, state: &[(Dump, understudy_core::Sequence)]) -> Result<(), Violation> {
+    pub fn judge_server(
+        &self,
+        state: &[(Dump, understudy_core::Sequence)],
+    ) -> Result<(), Violation> {
         for (namespace, (dump, end)) in state.iter().enumerate() {
             let here = |entry: &&Entry| entry.namespace == namespace;
             let entries: Vec<&Entry> = self.entries.iter().filter(here).collect();

@@ -52,6 +52,8 @@ pub struct Plan {
     pub weather: Weather,
     /// Each node's disk.
     pub disks: Vec<Latency>,
+    /// When each node starts for the first time.
+    pub starts: Vec<u64>,
     /// Each node's clock: ticks in a true million, and wall time ahead in milliseconds.
     pub clocks: Vec<(u64, i64)>,
     /// Steps that die between two effects.
@@ -107,7 +109,9 @@ impl Plan {
             on(700_000, 1_000, 100_000),
             on(500_000, 10_000, 300_000),
         ];
+        let late = on(300_000, 1, 2_000) * MILLI;
         let plan = Plan {
+            starts: (1..=nodes).map(|node| if node == nodes { late } else { 0 }).collect(),
             nodes,
             actors: rng.between(1, 4),
             namespaces: rng.between(1, 2),
@@ -146,7 +150,11 @@ impl Plan {
                 Profile::Swarm => on,
                 Profile::Beyond | Profile::Lying => on || kind.damages(),
             };
-            let often = if profile == Profile::Beyond && kind.damages() { 4 } else { 1 };
+            let often = match (profile, kind) {
+                (Profile::Lying, crate::acts::Kind::LoseWrite) => 40,
+                (Profile::Beyond, kind) if kind.damages() => 4,
+                _ => 1,
+            };
             if wanted { kind.weight() * often } else { 0 }
         });
         let weights = weights.collect();

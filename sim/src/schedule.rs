@@ -184,8 +184,7 @@ impl Schedule {
             return Err(format!("the schedule is of version {}, not {VERSION}", header.version));
         }
         let plan = plan.ok_or("there is no line that begins with {\"world\":")?;
-        let schedule =
-            Schedule { header, plan, acts, jobs, chances: listed.then_some(chances) };
+        let schedule = Schedule { header, plan, acts, jobs, chances: listed.then_some(chances) };
         schedule.check()?;
         Ok(schedule)
     }
@@ -194,10 +193,13 @@ impl Schedule {
     fn check(&self) -> Result<(), String> {
         let plan = &self.plan;
         if !(1..=9).contains(&plan.nodes)
+            || plan.starts.len() as u64 != plan.nodes
             || plan.disks.len() as u64 != plan.nodes
             || plan.clocks.len() as u64 != plan.nodes
         {
-            return Err("a world has 1 to 9 nodes, each with a disk and a clock".to_owned());
+            return Err(
+                "a world has 1 to 9 nodes, each with a start, a disk and a clock".to_owned()
+            );
         }
         if !(1..=crate::plan::NAMESPACES.len() as u64).contains(&plan.namespaces) {
             return Err("a world has 1 or 2 namespaces".to_owned());
@@ -270,9 +272,8 @@ mod tests {
         let wrong = format!("{text}{{\"act\":{{\"at_ns\":1,\"dance\":{{}}}}}}\n");
         let error = Schedule::parse(&wrong).expect_err("there is no such act");
         assert!(error.starts_with("line ") && error.contains("dance"), "{error}");
-        let stranger = format!(
-            "{text}{{\"act\":{{\"at_ns\":1,\"crash\":{{\"node\":9,\"down_ns\":1}}}}}}\n"
-        );
+        let stranger =
+            format!("{text}{{\"act\":{{\"at_ns\":1,\"crash\":{{\"node\":9,\"down_ns\":1}}}}}}\n");
         let error = Schedule::parse(&stranger).expect_err("there is no such node");
         assert_eq!(error, "`kill N9, down 0 ms` names a node that does not exist");
         assert!(Schedule::parse("").is_err());

@@ -51,13 +51,7 @@ impl Stage {
     }
 
     /// Asks a node and waits for what the client hears.
-    pub async fn ask(
-        &self,
-        client: u64,
-        to: NodeId,
-        timeout: Duration,
-        body: Request,
-    ) -> Heard {
+    pub async fn ask(&self, client: u64, to: NodeId, timeout: Duration, body: Request) -> Heard {
         let request = self.world().ask(client, to, timeout, body);
         poll_fn(|context| {
             let mut world = self.world.borrow_mut();

@@ -128,7 +128,8 @@ fn words(report: &Report) -> String {
         format!("entangled={}", totals.entangled),
     ];
     let faults = Fault::ALL.iter().filter(|&&fault| report.counts.of(fault) > 0);
-    words.extend(faults.map(|&fault| format!("fault.{}={}", fault.name(), report.counts.of(fault))));
+    words
+        .extend(faults.map(|&fault| format!("fault.{}={}", fault.name(), report.counts.of(fault))));
     let marks = Mark::ALL.iter().filter(|&&mark| report.marks.of(mark) > 0);
     words.extend(marks.map(|&mark| format!("mark.{}={}", mark.name(), report.marks.of(mark))));
     words.join(" ")
@@ -136,11 +137,7 @@ fn words(report: &Report) -> String {
 
 impl Sweep {
     /// Runs it. `on_failure` is called once for each failing seed, `on_seed` for each green one.
-    pub fn run(
-        &self,
-        on_failure: impl Fn(&Failure) + Sync,
-        on_seed: impl Fn() + Sync,
-    ) -> Summary {
+    pub fn run(&self, on_failure: impl Fn(&Failure) + Sync, on_seed: impl Fn() + Sync) -> Summary {
         let began = Instant::now();
         let next = Mutex::new(self.start);
         let end = self.start.saturating_add(self.seeds);
@@ -367,7 +364,8 @@ impl std::fmt::Display for Summary {
             self.sum("unknown"),
             self.sum("entangled"),
         )?;
-        let faults = Fault::ALL.iter().map(|&fault| format!("{} {}", fault.name(), self.fault(fault)));
+        let faults =
+            Fault::ALL.iter().map(|&fault| format!("{} {}", fault.name(), self.fault(fault)));
         let faults: Vec<_> = faults.collect();
         let met = Mark::ALL.len() - self.unmet_marks().len();
         write!(

@@ -1,11 +1,11 @@
 //! Messages, requests and answers in a few words, for traces and cards.
 
+use crate::history::{Ask, Fate};
+use understudy_core::message::{AppendReply, AskVote, Body, LogPosition, Vote, VoteReply};
 use understudy_core::{
     Answer, Event, Expected, Failure, Message, Operation, Outcome, ReadLevel, Record, Refusal,
     Request, Response, Token,
 };
-use crate::history::{Ask, Fate};
-use understudy_core::message::{AppendReply, AskVote, Body, LogPosition, Vote, VoteReply};
 
 /// One message's body.
 pub fn message(message: &Message) -> String {
@@ -80,9 +80,9 @@ pub fn fate(fate: &Fate) -> String {
         Fate::Unknown => "unknown".to_owned(),
         Fate::DidNotHappen => "did not happen".to_owned(),
         Fate::Outcome(outcome) => self::outcome(outcome),
-        Fate::Saw(record) => record.as_ref().map_or("saw nothing".to_owned(), |record| {
-            format!("saw {}", self::record(record))
-        }),
+        Fate::Saw(record) => record
+            .as_ref()
+            .map_or("saw nothing".to_owned(), |record| format!("saw {}", self::record(record))),
     }
 }
 

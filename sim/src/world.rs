@@ -429,8 +429,7 @@ impl World {
             Role::Candidate => '?',
             Role::Learner => '.',
         };
-        let (term, head, commit, applied) =
-            (group.term, group.head, group.commit, group.applied);
+        let (term, head, commit, applied) = (group.term, group.head, group.commit, group.applied);
         Some(State { role, term, head, commit, applied })
     }
 

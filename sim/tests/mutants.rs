@@ -1,4 +1,5 @@
-//! The tester is tested: each planted bug must be caught within 2,000 seeds.
+//! The tester is tested: each planted bug must be caught within 2,000 seeds. `cargo xtask mutants`
+//! makes the full table, with both judges and medians.
 //!
 //! The bugs exist only under `cfg(sim_mutant)`, so this test builds the simulator once more, into a
 //! target folder of its own. It needs what the first build needed and nothing else.

@@ -10,6 +10,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   ci       everything CI checks, in the order that fails fastest
   fix      format, and apply clippy's suggestions
+  mutants [ARGS]     hunt for every planted bug with both judges; --list names them
+  mutant-sim [ARGS]  the simulator with planted bugs, such as `mutant-sim replay 7 --mutant NAME`
   purity   the core's dependency tree holds no clock, IO or entropy that is not argued for
 ";
 
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
                 && cargo(&["clippy", "--workspace", "--fix", "--allow-dirty", "--allow-staged"])
         }
         Some("purity") => purity::check(),
+        Some("mutants") => mutants(),
+        Some("mutant-sim") => mutant_sim(&[], &env::args().skip(2).collect::<Vec<_>>()),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -37,12 +41,33 @@ fn ci() -> bool {
         && cargo(&["test", "--workspace"])
 }
 
+/// The full table, unless told otherwise.
+fn mutants() -> bool {
+    let words: Vec<String> = env::args().skip(2).collect();
+    let full = ["--both-judges", "--hunts", "5"];
+    mutant_sim(&[&["mutants"][..], if words.is_empty() { &full } else { &[] }].concat(), &words)
+}
+
+/// Builds the simulator with planted bugs, into a target folder of its own, and runs it.
+fn mutant_sim(first: &[&str], words: &[String]) -> bool {
+    let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let target = format!("{target}/mutants");
+    let run = ["run", "--quiet", "--release", "--package", "understudy-sim", "--target-dir"];
+    let words = first.iter().copied().chain(words.iter().map(String::as_str));
+    let words: Vec<&str> = run.into_iter().chain([target.as_str(), "--"]).chain(words).collect();
+    cargo_with(&words, &[("RUSTFLAGS", "--cfg madsim --cfg sim_mutant")])
+}
+
 /// Runs cargo; says which command failed.
 fn cargo(arguments: &[&str]) -> bool {
+    cargo_with(arguments, &[])
+}
+
+fn cargo_with(arguments: &[&str], variables: &[(&str, &str)]) -> bool {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let line = format!("cargo {}", arguments.join(" "));
     eprintln!("xtask: {line}");
-    match Command::new(cargo).args(arguments).status() {
+    match Command::new(cargo).args(arguments).envs(variables.iter().copied()).status() {
         Ok(status) if status.success() => true,
         Ok(status) => {
             eprintln!("xtask: `{line}` failed ({status})");

@@ -84,7 +84,8 @@ pub fn keep(file: &Path, name: &str) -> Outcome {
     if path.exists() {
         return Err(format!("{} exists: choose another name", path.display()));
     }
-    fs::write(&path, text).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    fs::write(&path, text)
+        .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     println!(
         "kept as {}: `cargo test -p understudy-sim --test kept` plays it and fails until the cause \
          is gone; say in its first lines what the cause was",

@@ -48,9 +48,10 @@ mod with_bugs {
             Some((seeds, _)) => seeds.to_string(),
             None => none.to_owned(),
         };
-        let by = [&all, &client].into_iter().flatten().map(|(_, failure)| {
-            failure.words.split(':').next().unwrap_or_default().to_owned()
-        });
+        let by = [&all, &client]
+            .into_iter()
+            .flatten()
+            .map(|(_, failure)| failure.words.split(':').next().unwrap_or_default().to_owned());
         let mut by: Vec<String> = by.collect();
         by.dedup();
         let survived = format!("SURVIVED {}", hunt.seeds);

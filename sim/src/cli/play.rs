@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Outcome, Replay, Run, processors, program};
+use super::{How, Outcome, Replay, Run, processors, program};
 use crate::card::{self, Where};
 use crate::checks::Class;
 use crate::faults::Fault;
@@ -30,10 +30,8 @@ pub fn many(run: &Run, report: bool) -> Outcome {
     };
     let bar = progress(run);
     // The same seed again, in a process of its own, makes the card: workers keep no lines.
-    let summary = sweep.run(
-        |failure| bar.suspend(|| println!("{}\n", show(failure, run))),
-        || bar.inc(1),
-    );
+    let summary =
+        sweep.run(|failure| bar.suspend(|| println!("{}\n", show(failure, run))), || bar.inc(1));
     bar.finish_and_clear();
     if report {
         print!("{}", coverage(&summary));
@@ -67,7 +65,10 @@ fn verdict(summary: &Summary, every_fault: bool) -> i32 {
     }
     let (silent, unmet) = (summary.silent_faults(), summary.unmet_marks());
     if !silent.is_empty() {
-        println!("these faults never fired, so nothing was learned about them: {}", silent.join(", "));
+        println!(
+            "these faults never fired, so nothing was learned about them: {}",
+            silent.join(", ")
+        );
     }
     if !unmet.is_empty() {
         println!("these situations were never met: {}", unmet.join(", "));
@@ -153,4 +154,13 @@ pub fn again(replay: &Replay) -> Outcome {
         report.totals
     );
     Ok(0)
+}
+
+/// Two processes that print the same have done the same.
+pub fn hashes(start: u64, seeds: u64, how: &How) -> i32 {
+    for seed in (start..).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
+        let report = simulation::run(&how.schedule(seed), how.options(seed));
+        println!("{seed:#x} {} {:016x}", report.trace_lines, report.trace_hash);
+    }
+    0
 }

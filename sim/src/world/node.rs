@@ -137,10 +137,15 @@ impl World {
         &self.nodes
     }
 
-    /// Every node starts for the first time.
+    /// Every node starts for the first time, some later than others.
     pub fn start_all(&mut self) {
-        for node in self.ids() {
-            self.start(node);
+        for (node, late) in self.ids().into_iter().zip(self.plan.starts.clone()) {
+            if late == 0 {
+                self.start(node);
+            } else {
+                self.counts.fired(Fault::LateStart);
+                self.start_later(node, late);
+            }
         }
         self.kick();
     }
@@ -313,7 +318,8 @@ impl World {
             self.complete_writes(id, life);
         }
         if let Some(value) = dies {
-            let when = if before { "just before its sync is done" } else { "before it hears of it" };
+            let when =
+                if before { "just before its sync is done" } else { "before it hears of it" };
             self.note_fault(id.0, || format!("crash at a sync: {when}"));
             self.crash(id, fold(value >> 8, 1_000_000, 300_000_000));
         }

@@ -78,9 +78,7 @@ impl World {
             Event::Dropped { reason: DropReason::Stale, .. } => Some(Mark::StaleAnswerDropped),
             Event::Dropped { .. } => None,
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
-            Event::Formed => {
-                (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed)
-            }
+            Event::Formed => (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed),
         };
         if let Some(mark) = mark {
             self.marks.met(mark);
@@ -89,9 +87,10 @@ impl World {
 
     fn mark_role(&mut self, node: NodeId, group: GroupId, role: Role, term: u64) -> Option<Mark> {
         let others = |wanted: Role| {
-            let all = self.roles.iter().filter(move |&(&(g, n), &(role, _))| {
-                g == group && n != node && role == wanted
-            });
+            let all = self
+                .roles
+                .iter()
+                .filter(move |&(&(g, n), &(role, _))| g == group && n != node && role == wanted);
             all.map(|(_, &(_, term))| term)
         };
         match role {
