@@ -217,6 +217,22 @@ fn a_failed_write_ends_the_replica() {
     assert_ne!(world.group(node).role, Role::Learner);
 }
 
+/// As Linux does: a sync fails, and the next one succeeds although the pages are gone.
+#[test]
+fn what_completes_after_a_failed_write_counts_for_nothing() {
+    let mut world = World::new(1, 11);
+    let node = world.elect();
+    world.hold_disk(node);
+    let first = world.send(node, create("a", "1"));
+    world.run_for(Duration::from_millis(5));
+    let second = world.send(node, create("b", "1"));
+    world.run_for(Duration::from_millis(5));
+    assert_eq!(world.fail_first_held(node), 2);
+    world.run_for(Duration::from_millis(50));
+    assert!(world.replica(node).status().fatal);
+    assert!(!world.has_answer(first) && !world.has_answer(second));
+}
+
 #[test]
 fn a_canceled_request_frees_its_place_and_gets_no_answer() {
     let mut world = World::new(3, 12);

@@ -167,6 +167,18 @@ impl World {
     }
 
     /// Loses everything that goes from one node to another.
+    /// The held writes end in one turn: the first fails, the later ones are reported as synced.
+    pub fn fail_first_held(&mut self, at: usize) -> usize {
+        let node = &mut self.nodes[at];
+        let held = node.disk_held.take().unwrap_or_default();
+        for (place, (io, _)) in held.iter().enumerate() {
+            let failed = IoFailed { reason: "input/output error".to_owned() };
+            let result = if place == 0 { Err(failed) } else { Ok(()) };
+            node.inbox.push_back(Input::Io { io: *io, result });
+        }
+        held.len()
+    }
+
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cuts.insert((from, to));
     }
