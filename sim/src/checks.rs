@@ -1,17 +1,40 @@
 //! The properties, one file each, and the table of them.
 //!
-//! Server checks look inside, at every event and at the end; the client oracle knows only what
-//! clients asked and heard. A property's name is its file's name and its word on the failure card.
+//! Two judges. The **server** judge looks inside: at every step, at every start, and at the rows in
+//! the end. The **client** judge knows only what clients asked and heard, including the last
+//! linearizable reads that a healed cluster gave. Each must find what it can without the other.
+//!
+//! A property's name is its file's name and its word on the failure card. To add one: a file here
+//! with its doc, a `check` (a pure function, or a struct where it must remember) and tests with a
+//! history that must be rejected and a neighbour that must not; a `mod` line and a row in [`TABLE`];
+//! a row in docs/SIM.md; and one call: in `Oracle::judge_client` or `Oracle::judge_server`, or from
+//! the world for what must be seen as it happens. A test holds files, table and page together.
 
+pub mod acked_once;
 pub mod acked_present_once;
+pub mod answers_fit_questions;
+pub mod canary;
 pub mod committed_is_final;
+pub mod converges;
+pub mod damage_is_noticed;
+pub mod eventual_reads_are_past;
+pub mod failed_sync_is_fatal;
+pub mod fatal_has_a_cause;
 pub mod linearizable;
 pub mod one_leader_per_term;
 pub mod one_outcome_per_op;
 pub mod refused_never_happens;
 pub mod replicas_equal;
+pub mod reply_at_most_once;
+pub mod rows_have_writers;
+pub mod synced_bytes_survive;
 
 use std::fmt;
+
+use crate::history::Entry;
+
+#[cfg(test)]
+mod tests;
 
 /// Who judges a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,39 +73,34 @@ impl Property {
     }
 }
 
-const fn row(name: &'static str, judge: Judge, source: &'static str) -> Property {
-    Property { name, judge, source }
+const fn server(name: &'static str, source: &'static str) -> Property {
+    Property { name, judge: Judge::Server, source }
+}
+
+const fn client(name: &'static str, source: &'static str) -> Property {
+    Property { name, judge: Judge::Client, source }
 }
 
 /// Each property, its judge and where it is from.
 pub const TABLE: &[Property] = &[
-    row(
-        "one_leader_per_term",
-        Judge::Server,
-        "Raft §5.2 Election Safety; TLA+ `OnePrimaryPerTerm`",
-    ),
-    row(
-        "committed_is_final",
-        Judge::Server,
-        "Raft §5.4 Leader Completeness; TLA+ `StateMachineSafety`",
-    ),
-    row("replicas_equal", Judge::Server, "Raft §5.4.3 State Machine Safety"),
-    row("acked_present_once", Judge::Server, "docs/SEMANTICS.md, exactly once; S0-060, X-12"),
-    row(
-        "one_outcome_per_op",
-        Judge::Client,
-        "docs/SEMANTICS.md: a repeat returns the recorded outcome",
-    ),
-    row("linearizable", Judge::Client, "Herlihy and Wing 1990; docs/SEMANTICS.md"),
-    row(
-        "refused_never_happens",
-        Judge::Client,
-        "docs/SEMANTICS.md: every failure says Refused or Unknown",
-    ),
-    row("answers_fit_questions", Judge::Client, "docs/SEMANTICS.md"),
-    row("synced_bytes_survive", Judge::Server, "docs/ARCHITECTURE.md, the driver's contract"),
-    row("converges", Judge::Client, "docs/SIM.md: a healed cluster elects, commits and converges"),
-    row("canary", Judge::Client, "docs/SIM.md: runs that must fail"),
+    server("one_leader_per_term", "Raft §5.2, Election Safety; TLA+ `OnePrimaryPerTerm`"),
+    server("committed_is_final", "Raft §5.4, Leader Completeness; TLA+ `StateMachineSafety`"),
+    server("replicas_equal", "Raft §5.4.3, State Machine Safety"),
+    server("acked_present_once", "docs/SEMANTICS.md, acknowledged means; S0-060, X-12"),
+    server("rows_have_writers", "docs/SEMANTICS.md, failures: refused did not happen and will not"),
+    server("synced_bytes_survive", "docs/ARCHITECTURE.md, the driver's contract: `WalWrite`"),
+    server("damage_is_noticed", "docs/SEMANTICS.md, faults survived: damage is found and refused"),
+    server("failed_sync_is_fatal", "docs/ARCHITECTURE.md, the driver's contract: a failed sync"),
+    server("fatal_has_a_cause", "docs/ARCHITECTURE.md, the driver's contract: `Fatal`"),
+    server("reply_at_most_once", "docs/ARCHITECTURE.md, the driver's contract: `Reply`"),
+    client("acked_once", "docs/SEMANTICS.md, exactly once; S0-060, X-12"),
+    client("one_outcome_per_op", "docs/SEMANTICS.md, exactly once: a repeat tells the same"),
+    client("refused_never_happens", "docs/SEMANTICS.md, failures: refused or unknown"),
+    client("answers_fit_questions", "docs/SEMANTICS.md, operations"),
+    client("linearizable", "Herlihy and Wing 1990; docs/SEMANTICS.md, reads"),
+    client("eventual_reads_are_past", "docs/SEMANTICS.md, reads: what the asked replica has"),
+    client("converges", "docs/SIM.md: a healed cluster elects, commits and converges"),
+    client("canary", "docs/SIM.md, who tests the tester: runs that must fail"),
 ];
 
 /// Which kind of promise was broken; the exit code.
@@ -136,12 +154,25 @@ pub struct Violation {
 /// The operations behind a violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// The place of the namespace, from 0.
+    /// The place of the namespace in the configuration, from 0.
     pub namespace: usize,
     /// The actor.
     pub actor: u64,
     /// The operations, by number.
     pub ops: Vec<u64>,
+}
+
+impl About {
+    /// The actor of the first of `entries`, and all of their numbers; `None` if there is none.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<About> {
+        let mut entries = entries.into_iter();
+        let first = entries.next()?;
+        let mut ops = vec![first.number];
+        ops.extend(entries.map(|entry| entry.number));
+        ops.sort_unstable();
+        ops.dedup();
+        Some(About { namespace: first.namespace, actor: first.actor, ops })
+    }
 }
 
 impl Violation {
@@ -155,14 +186,20 @@ impl Violation {
         }
     }
 
-    /// Whether the client oracle found it, with what clients asked and heard alone.
-    pub fn is_for_clients(&self) -> bool {
-        Property::find(&self.property).is_some_and(|property| property.judge == Judge::Client)
-    }
-
     /// A promise that was not kept in time.
     pub fn liveness(property: &str, explanation: impl Into<String>) -> Violation {
         Violation { class: Class::Liveness, ..Violation::safety(property, explanation) }
+    }
+
+    /// The same, and which operations it is about.
+    #[must_use]
+    pub fn about(self, about: impl Into<Option<About>>) -> Violation {
+        Violation { about: about.into(), ..self }
+    }
+
+    /// Whether the client judge found it, with what clients asked and heard alone.
+    pub fn is_for_clients(&self) -> bool {
+        Property::find(&self.property).is_some_and(|property| property.judge == Judge::Client)
     }
 }
 

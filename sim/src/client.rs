@@ -210,8 +210,8 @@ impl Client {
             {
                 Ok((op, outcome))
             }
-            (Ask::Read { .. }, Ok(Answer::Read { record, .. })) => {
-                return Lesson::Known(Fate::Saw(record));
+            (Ask::Read { .. }, Ok(Answer::Read { record, applied, .. })) => {
+                return Lesson::Known(Fate::Saw { record, applied });
             }
             (Ask::Write { op, .. }, Err(Failure::Refused(refusal))) => {
                 Ok((op, Outcome::Refused(refusal)))
@@ -292,9 +292,12 @@ impl Client {
             Fate::Outcome(Outcome::Written { token, .. }) => Some(*token),
             Fate::Outcome(Outcome::Refused(Refusal::AlreadyExists { found })) => Some(*found),
             Fate::Outcome(Outcome::Refused(Refusal::Conflict { found, .. })) => *found,
-            Fate::Saw(Some(record)) => Some(record.token),
+            Fate::Saw { record: Some(record), .. } => Some(record.token),
             // An old token is kept: a stale writer must be refused.
-            Fate::Outcome(_) | Fate::Saw(None) | Fate::Unknown | Fate::DidNotHappen => return,
+            Fate::Outcome(_)
+            | Fate::Saw { record: None, .. }
+            | Fate::Unknown
+            | Fate::DidNotHappen => return,
         };
         if let Some(token) = token {
             self.known.insert((namespace, actor), token);

@@ -8,6 +8,9 @@ use understudy_core::{
     ActorId, Json, Namespace, OpId, Operation, Outcome, ReadLevel, Record, Request, Sequence, Token,
 };
 
+use crate::plan::NAMESPACES;
+use crate::words;
+
 /// A document that tells which operation wrote it.
 pub fn value(number: u64) -> Json {
     Json::new(format!("{{\"written_by\":{number}}}").into_bytes())
@@ -22,6 +25,12 @@ pub fn written_by(json: &Json) -> Option<u64> {
 /// The name of actor `number`.
 pub fn actor(number: u64) -> ActorId {
     ActorId::new(format!("a{number}")).expect("names_are_legal")
+}
+
+/// The name of actor `number` with that of its namespace, such as `carts/a1`.
+pub fn place(namespace: usize, number: u64) -> String {
+    let namespace = NAMESPACES.get(namespace).map_or(namespace.to_string(), ToString::to_string);
+    format!("{namespace}/{}", actor(number))
 }
 
 /// One operation of one client, over all its attempts.
@@ -85,7 +94,12 @@ pub enum Fate {
     /// The recorded outcome, a refusal included.
     Outcome(Outcome),
     /// What a read saw.
-    Saw(Option<Record>),
+    Saw {
+        /// The actor, if it existed.
+        record: Option<Record>,
+        /// The log index that the answering replica had applied.
+        applied: u64,
+    },
 }
 
 impl Entry {
@@ -98,7 +112,7 @@ impl Entry {
             Fate::Outcome(Outcome::Refused(_))
             | Fate::Unknown
             | Fate::DidNotHappen
-            | Fate::Saw(_) => None,
+            | Fate::Saw { .. } => None,
         }
     }
 
@@ -106,7 +120,7 @@ impl Entry {
     pub fn token(&self) -> Option<Token> {
         match &self.fate {
             Fate::Outcome(Outcome::Written { token, .. }) => Some(*token),
-            Fate::Outcome(_) | Fate::Unknown | Fate::DidNotHappen | Fate::Saw(_) => None,
+            Fate::Outcome(_) | Fate::Unknown | Fate::DidNotHappen | Fate::Saw { .. } => None,
         }
     }
 
@@ -116,14 +130,37 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The record that its answer shows: what a read saw, or what a deletion removed.
+    pub fn shows(&self) -> Option<&Record> {
+        match &self.fate {
+            Fate::Saw { record, .. } => record.as_ref(),
+            Fate::Outcome(Outcome::Deleted { record, .. }) => Some(record),
+            Fate::Outcome(Outcome::Written { .. } | Outcome::Refused(_))
+            | Fate::Unknown
+            | Fate::DidNotHappen => None,
+        }
+    }
+
+    /// Whether its answer had come before `other` was called.
+    pub fn is_before(&self, other: &Entry) -> bool {
+        self.ret.is_some_and(|ret| ret < other.call)
+    }
+
+    /// The operation without its fate.
+    pub fn asked(&self) -> String {
+        let place = place(self.namespace, self.actor);
+        format!(
+            "op {} of client {} ({} on {place})",
+            self.number,
+            self.client,
+            words::ask(&self.ask)
+        )
+    }
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (number, client) = (self.number, self.client);
-        write!(f, "op {number} of client {client} on {}/a{}: ", self.namespace, self.actor)?;
-        match &self.ask {
-            Ask::Write { operation, .. } => write!(f, "{operation:?}")?,
-            Ask::Read { level } => write!(f, "read {level:?}")?,
-        }
-        write!(f, " -> {:?}", self.fate)
+        write!(f, "{}: {}", self.asked(), words::fate(&self.fate))
     }
 }

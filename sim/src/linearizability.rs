@@ -96,10 +96,21 @@ pub enum Verdict {
     /// No order exists.
     Illegal {
         /// How far the history can be explained, and which operations cannot be ordered after that.
-        witness: String,
+        witness: Witness,
     },
     /// The budget was spent before the answer was known.
     Exhausted,
+}
+
+/// Why no order exists. Operations are given as their places in the history that was searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// The longest order that works.
+    pub order: Vec<usize>,
+    /// What had returned by then and cannot be ordered after it.
+    pub stuck: Vec<usize>,
+    /// All of it for a person, by the model's own words.
+    pub text: String,
 }
 
 /// Searches for an order of `operations`, taking at most `budget_steps` steps of the model.

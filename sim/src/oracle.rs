@@ -1,17 +1,38 @@
 //! The client oracle: all that clients asked and heard, and what they may conclude from it.
 
-use understudy_core::{OpId, Outcome, Refusal};
+use std::collections::BTreeMap;
+
+use understudy_core::{OpId, Outcome, Sequence};
 
 use crate::checks::one_outcome_per_op::OneOutcomePerOp;
 use crate::checks::replicas_equal::Dump;
-use crate::checks::{Violation, acked_present_once, linearizable, refused_never_happens};
-use crate::history::{Entry, Fate};
+use crate::checks::{
+    About, Violation, acked_once, acked_present_once, eventual_reads_are_past, linearizable,
+    refused_never_happens, rows_have_writers,
+};
+use crate::history::{Ask, Entry, Fate};
 
 /// The history of one run.
 #[derive(Default)]
 pub struct Oracle {
     entries: Vec<Entry>,
     outcomes: OneOutcomePerOp,
+}
+
+/// What the client judge could not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Actors whose history was too entangled to order.
+    pub entangled: u64,
+}
+
+/// The entries of each namespace, in their order.
+pub fn by_namespace(entries: &[Entry]) -> BTreeMap<usize, Vec<&Entry>> {
+    let mut namespaces: BTreeMap<usize, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        namespaces.entry(entry.namespace).or_default().push(entry);
+    }
+    namespaces
 }
 
 impl Oracle {
@@ -38,16 +59,14 @@ impl Oracle {
     /// # Errors
     /// The answer contradicts an earlier one, or refuses a name that every node must accept.
     pub fn heard(&mut self, op: &OpId, outcome: &Outcome) -> Result<(), Violation> {
-        let Outcome::Refused(refusal) = outcome else { return self.outcomes.heard(op, outcome) };
-        match refusal {
-            Refusal::AlreadyExists { .. } | Refusal::NotFound | Refusal::Conflict { .. } => {
-                self.outcomes.heard(op, outcome)
-            }
-            Refusal::OpIdReused | Refusal::SessionExpired => {
-                let why = format!("{op} is young, and has one payload, but was refused: {refusal}");
-                Err(Violation::safety("one_outcome_per_op", why))
-            }
-        }
+        self.outcomes.heard(op, outcome).map_err(|violation| violation.about(self.about(op)))
+    }
+
+    /// The operation of that name, for the card.
+    pub fn about(&self, op: &OpId) -> Option<About> {
+        let is_named =
+            |entry: &&Entry| matches!(&entry.ask, Ask::Write { op: name, .. } if name == op);
+        About::of(self.entries.iter().find(is_named))
     }
 
     /// All operations.
@@ -55,30 +74,31 @@ impl Oracle {
         &self.entries
     }
 
-    /// Judges the history against the final state of each namespace.
+    /// The client judge: the history by itself. One line for each property.
     ///
     /// # Errors
     /// The first contradiction.
-    pub fn judge_server(
-        &self,
-        state: &[(Dump, understudy_core::Sequence)],
-    ) -> Result<(), Violation> {
-        for (namespace, (dump, end)) in state.iter().enumerate() {
-            let here = |entry: &&Entry| entry.namespace == namespace;
-            let entries: Vec<&Entry> = self.entries.iter().filter(here).collect();
-            acked_present_once::check(&entries, dump, *end)?;
-        }
-        let dumps: Vec<Dump> = state.iter().map(|(dump, _)| dump.clone()).collect();
-        refused_never_happens::check(&self.entries, &dumps)
+    pub fn judge_client(&self) -> Result<Verdicts, Violation> {
+        refused_never_happens::check(&self.entries)?;
+        acked_once::check(&self.entries)?;
+        let entangled = linearizable::check(&self.entries)?;
+        eventual_reads_are_past::check(&self.entries)?;
+        Ok(Verdicts { entangled })
     }
 
-    /// Judges the history by itself. Returns how many actors' histories were too entangled.
+    /// The server judge: the history against the final rows and the end of the order of each
+    /// namespace.
     ///
     /// # Errors
     /// The first contradiction.
-    pub fn judge_client(&self) -> Result<u64, Violation> {
-        refused_never_happens::check(&self.entries, &[])?;
-        linearizable::check(&self.entries)
+    pub fn judge_server(&self, state: &[(Dump, Sequence)]) -> Result<(), Violation> {
+        let namespaces = by_namespace(&self.entries);
+        for (namespace, (dump, end)) in state.iter().enumerate() {
+            let entries = namespaces.get(&namespace).map_or(&[][..], Vec::as_slice);
+            acked_present_once::check(entries, dump, *end)?;
+        }
+        let dumps: Vec<&Dump> = state.iter().map(|(dump, _)| dump).collect();
+        rows_have_writers::check(&self.entries, &dumps)
     }
 
     /// Changes that were acknowledged.
@@ -89,7 +109,7 @@ impl Oracle {
     /// Operations with and without a known outcome.
     pub fn tally(&self) -> (u64, u64) {
         let unknown = self.entries.iter().filter(|entry| entry.is_unknown_write()).count() as u64;
-        let answered = |entry: &&Entry| matches!(entry.fate, Fate::Outcome(_) | Fate::Saw(_));
+        let answered = |entry: &&Entry| matches!(entry.fate, Fate::Outcome(_) | Fate::Saw { .. });
         (self.entries.iter().filter(answered).count() as u64, unknown)
     }
 }

@@ -268,7 +268,7 @@ fn pending(
 fn judge(stage: &Stage, judges: Judges) {
     let verdict = judge_server(stage, judges).and_then(|()| stage.oracle().judge_client());
     match verdict {
-        Ok(entangled) => stage.world().totals.entangled = entangled,
+        Ok(verdicts) => stage.world().totals.entangled = verdicts.entangled,
         Err(violation) => stage.world().fail(violation),
     }
 }

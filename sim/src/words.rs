@@ -80,7 +80,7 @@ pub fn fate(fate: &Fate) -> String {
         Fate::Unknown => "unknown".to_owned(),
         Fate::DidNotHappen => "did not happen".to_owned(),
         Fate::Outcome(outcome) => self::outcome(outcome),
-        Fate::Saw(record) => record
+        Fate::Saw { record, .. } => record
             .as_ref()
             .map_or("saw nothing".to_owned(), |record| format!("saw {}", self::record(record))),
     }
@@ -121,7 +121,8 @@ fn token(token: Token) -> String {
     format!("{}-{}", token.created, token.version)
 }
 
-fn record(record: &Record) -> String {
+/// A document and its token.
+pub fn record(record: &Record) -> String {
     format!("{} at {}", document(&record.value), token(record.token))
 }
 
@@ -154,7 +155,8 @@ pub fn outcome(outcome: &Outcome) -> String {
     }
 }
 
-fn refusal(refusal: &Refusal) -> String {
+/// Why nothing changed.
+pub fn refusal(refusal: &Refusal) -> String {
     match refusal {
         Refusal::AlreadyExists { found } => format!("refused: exists at {}", token(*found)),
         Refusal::NotFound => "refused: not found".to_owned(),

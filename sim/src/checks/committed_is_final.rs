@@ -73,3 +73,46 @@ impl CommittedIsFinal {
         self.applied.range(all).next_back().map(|(&(_, index), _)| index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(1);
+
+    /// N1 has applied two entries.
+    fn applied() -> CommittedIsFinal {
+        let mut committed = CommittedIsFinal::default();
+        committed.applied(NodeId(1), GROUP, 3, 1, 0xa).unwrap();
+        committed.applied(NodeId(1), GROUP, 3, 2, 0xb).unwrap();
+        committed
+    }
+
+    #[track_caller]
+    fn is_found(property: &str, node: u64, term: u64, index: u64, state_hash: u64) {
+        let verdict = applied().applied(NodeId(node), GROUP, term, index, state_hash);
+        assert_eq!(verdict.expect_err("it must be rejected").property, property);
+    }
+
+    #[test]
+    fn an_applied_entry_that_changed_is_found() {
+        is_found("committed_is_final", 2, 4, 2, 0xb);
+        applied().applied(NodeId(2), GROUP, 3, 1, 0xa).expect("the same entry");
+    }
+
+    #[test]
+    fn a_gap_or_a_repeat_is_found() {
+        is_found("committed_is_final", 1, 3, 4, 0xc);
+        is_found("committed_is_final", 1, 3, 2, 0xb);
+        applied().applied(NodeId(1), GROUP, 3, 3, 0xc).expect("the next one");
+        let mut committed = applied();
+        committed.restarts(NodeId(1));
+        committed.applied(NodeId(1), GROUP, 3, 1, 0xa).expect("it applies its log again");
+        assert_eq!(committed.highest(GROUP), Some(2));
+    }
+
+    #[test]
+    fn another_state_after_the_same_entry_is_found() {
+        is_found("replicas_equal", 2, 3, 2, 0xff);
+    }
+}

@@ -31,3 +31,20 @@ impl OneLeaderPerTerm {
         self.leaders.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_leaders_in_one_term_are_found() {
+        let mut leaders = OneLeaderPerTerm::default();
+        let mut leads = |group, term, node| leaders.leads(GroupId(group), term, NodeId(node));
+        leads(1, 7, 1).unwrap();
+        leads(1, 7, 1).expect("it says so again");
+        leads(1, 8, 2).expect("another term");
+        leads(2, 7, 2).expect("another group");
+        assert_eq!(leads(1, 7, 2).unwrap_err().property, "one_leader_per_term");
+        assert_eq!(leaders.elected(), 3);
+    }
+}

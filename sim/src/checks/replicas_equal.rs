@@ -6,6 +6,7 @@
 use understudy_core::{ActorId, GroupId, NodeId, Record};
 
 use super::Violation;
+use crate::words;
 
 /// The rows of one group on one node.
 pub type Dump = Vec<(ActorId, Record)>;
@@ -22,7 +23,10 @@ pub fn compare(group: GroupId, dumps: &[(NodeId, Dump)]) -> Result<(), Violation
         }
         let differ = expected.iter().zip(rows).find(|(a, b)| a != b);
         let explanation = match differ {
-            Some((a, b)) => format!("group {group}: N{first} has {a:?}, N{node} has {b:?}"),
+            Some((a, b)) => {
+                let (a, b) = (row_words(a), row_words(b));
+                format!("group {group}: N{first} has {a}, N{node} has {b}")
+            }
             None => format!(
                 "group {group}: N{first} has {} actors, N{node} has {}",
                 expected.len(),
@@ -32,4 +36,29 @@ pub fn compare(group: GroupId, dumps: &[(NodeId, Dump)]) -> Result<(), Violation
         return Err(Violation::safety("replicas_equal", explanation));
     }
     Ok(())
+}
+
+fn row_words((actor, record): &(ActorId, Record)) -> String {
+    format!("{actor}: {}", words::record(record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::tests::row;
+
+    #[test]
+    fn a_row_that_differs_or_is_missing_is_found() {
+        let rows = vec![row(0, (1, 1, 1)), row(1, (2, 1, 2))];
+        let judge =
+            |other: Dump| compare(GroupId(1), &[(NodeId(1), rows.clone()), (NodeId(2), other)]);
+        judge(rows.clone()).unwrap();
+        let mut others = vec![rows[..1].to_vec(), Vec::new()];
+        for changed in [(2, 2, 2), (3, 1, 2), (2, 1, 1)] {
+            others.push(vec![rows[0].clone(), row(1, changed)]);
+        }
+        for other in others {
+            assert_eq!(judge(other).unwrap_err().property, "replicas_equal");
+        }
+    }
 }

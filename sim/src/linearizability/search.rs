@@ -88,7 +88,10 @@ pub(super) fn run<M: Model>(model: &M, operations: &[Operation<M>], budget_steps
             continue;
         }
         match search.explore() {
-            Ok(false) => return Verdict::Illegal { witness: witness::describe(model, &search) },
+            Ok(false) => {
+                let witness = witness::describe(model, operations, &search);
+                return Verdict::Illegal { witness };
+            }
             Ok(true) if rule == Unknown::Once => return Verdict::Linearizable,
             Ok(true) | Err(OutOfBudget) => {}
         }

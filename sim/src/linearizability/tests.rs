@@ -90,7 +90,7 @@ fn expect_linearizable(operations: &[Operation<Register>]) {
 #[track_caller]
 fn expect_illegal(operations: &[Operation<Register>]) -> String {
     match judge(operations) {
-        Verdict::Illegal { witness } => witness,
+        Verdict::Illegal { witness } => witness.text,
         other => panic!("expected an illegal history, found {other:?}"),
     }
 }
@@ -230,7 +230,8 @@ fn two_hundred_writes_nobody_heard_of_again_do_not_explode() {
     operations.push(read(1_003, 30_000, 30_001, 5));
     let verdict = check(&model, &operations, BUDGET_STEPS);
     let Verdict::Illegal { witness } = verdict else { panic!("{verdict:?}") };
-    assert!(witness.contains("client 1003 [30000, 30001] Read -> Value(5)"), "{witness}");
+    let text = witness.text;
+    assert!(text.contains("client 1003 [30000, 30001] Read -> Value(5)"), "{text}");
 }
 
 #[test]

@@ -3,11 +3,27 @@
 use std::fmt::{Debug, Write};
 
 use super::search::{Search, Unknown};
-use super::{Model, Operation};
+use super::{Model, Operation, Witness};
 
 /// Describes the order that explains most of the history, and what stops it there. Only called once
 /// nothing is left to try, so every configuration stopped at or before the deadline named.
-pub(super) fn describe<M: Model>(model: &M, search: &Search<'_, M>) -> String {
+pub(super) fn describe<M: Model>(
+    model: &M,
+    operations: &[Operation<M>],
+    search: &Search<'_, M>,
+) -> Witness {
+    let furthest = &search.furthest;
+    let pending = search.history.pending(&furthest.ordered);
+    let place = |wanted: &Operation<M>| {
+        operations.iter().position(|operation| std::ptr::eq(operation, wanted))
+    };
+    let order = prefix(search).into_iter().filter_map(place).collect();
+    let overdue = pending.known.iter().map(|index| search.history.known[*index]);
+    let overdue = overdue.filter(|operation| operation.ret == Some(furthest.deadline));
+    Witness { order, stuck: overdue.filter_map(place).collect(), text: text(model, search) }
+}
+
+fn text<M: Model>(model: &M, search: &Search<'_, M>) -> String {
     let furthest = &search.furthest;
     let state = search.states.get(furthest.state);
     let pending = search.history.pending(&furthest.ordered);

@@ -1,0 +1,65 @@
+//! A crash keeps every byte whose sync completed, and the node starts with all of them
+//! (docs/ARCHITECTURE.md, the driver's contract: `WalWrite`). Judged at every start.
+
+use std::fmt::Display;
+
+use understudy_core::NodeId;
+
+use super::Violation;
+
+const NAME: &str = "synced_bytes_survive";
+
+/// `node` started with `kept` of the `found` bytes of its log, of which `synced` had been synced.
+///
+/// # Errors
+/// It threw synced bytes away, or has more than there were.
+pub fn check(node: NodeId, kept: u64, found: u64, synced: u64) -> Result<(), Violation> {
+    if (synced..=found).contains(&kept) {
+        return Ok(());
+    }
+    let why = format!(
+        "N{node} starts with {kept} bytes of log; the disk has {found}, and {synced} were synced"
+    );
+    Err(Violation::safety(NAME, why))
+}
+
+/// `node` did not start, with `error`, after a crash that damaged nothing (`damaged_at` is `None`) or
+/// with a byte that is not what was synced there.
+///
+/// # Errors
+/// There was no damage to refuse.
+pub fn check_refusal(
+    node: NodeId,
+    error: &dyn Display,
+    damaged_at: Option<u64>,
+) -> Result<(), Violation> {
+    match damaged_at {
+        Some(_) => Ok(()),
+        None => {
+            let why =
+                format!("N{node} does not start after a crash, and nothing is damaged: {error}");
+            Err(Violation::safety(NAME, why))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_synced_byte_thrown_away_is_found() {
+        let node = NodeId(1);
+        assert_eq!(check(node, 399, 500, 400).unwrap_err().property, NAME);
+        assert_eq!(check(node, 501, 500, 400).unwrap_err().property, NAME);
+        check(node, 400, 500, 400).expect("a torn tail may go");
+        check(node, 500, 500, 400).expect("unsynced bytes may stay");
+    }
+
+    #[test]
+    fn a_node_that_refuses_a_sound_log_is_found() {
+        let refuses = |damaged_at| check_refusal(NodeId(1), &"a bad frame", damaged_at);
+        assert_eq!(refuses(None).unwrap_err().property, NAME);
+        refuses(Some(17)).expect("damage is to be refused");
+    }
+}
