@@ -111,10 +111,13 @@ pub fn draw(seed: Seed, plan: &Plan, work: &Work) -> Vec<TimedAct> {
     let total: u64 = work.weights.iter().sum();
     let mut acts = Vec::new();
     let mut at_ns = 0;
-    while work.nemesis_pause_max > 0 && total > 0 {
+    if work.nemesis_pause_max == 0 || total == 0 {
+        return acts;
+    }
+    loop {
         at_ns += rng.between(5 * MILLI, work.nemesis_pause_max);
         if at_ns > plan.safety_ns {
-            break;
+            return acts;
         }
         let mut place = rng.below(total);
         let drawn = Kind::ALL.iter().zip(&work.weights).find(|&(_, &weight)| {
@@ -125,7 +128,6 @@ pub fn draw(seed: Seed, plan: &Plan, work: &Work) -> Vec<TimedAct> {
         let (&kind, _) = drawn.expect("a_draw_below_the_sum_hits");
         acts.push(TimedAct { at_ns, act: Drawer { rng, plan }.act(kind) });
     }
-    acts
 }
 
 struct Drawer<'a> {

@@ -11,7 +11,7 @@ use understudy_core::{
     Timestamp, Token, Version,
 };
 
-use crate::checks::Violation;
+use crate::checks::{Violation, answers_fit_questions, one_outcome_per_op};
 use crate::clock::EPOCH_MS;
 use crate::history::{self, Ask, Entry, Fate};
 use crate::plan::Plan;
@@ -19,7 +19,7 @@ use crate::recording::Kind;
 use crate::schedule::{Expect, Job, What};
 use crate::stage::Stage;
 use crate::words;
-use crate::world::Heard;
+use crate::world::{Asker, Heard};
 
 /// One client.
 pub struct Client {
@@ -33,6 +33,8 @@ pub struct Client {
     /// The last token it saw of each actor.
     known: BTreeMap<(usize, u64), Token>,
     preferred: NodeId,
+    /// The operation under way.
+    number: u64,
 }
 
 /// What one attempt tells.
@@ -54,7 +56,8 @@ impl Client {
         let preferred = NodeId(rng.between(1, plan.nodes));
         let (stage, plan) = (Rc::clone(stage), plan.clone());
         let known = BTreeMap::new();
-        Client { id, stage, plan, seed, rng, wall_ahead_ms, known, preferred }
+        let number = 0;
+        Client { id, stage, plan, seed, rng, wall_ahead_ms, known, preferred, number }
     }
 
     /// Does `jobs` until all are done or the faults have stopped.
@@ -122,6 +125,7 @@ impl Client {
     async fn perform(&mut self, namespace: usize, actor: u64, ask: Ask) {
         let call = self.stage.world().tick();
         let number = self.stage.oracle().next_number();
+        self.number = number;
         let (client, ret, fate) = (self.id, None, Fate::Unknown);
         let first = ask.clone();
         let entry = Entry { number, client, namespace, actor, ask, call, ret, fate };
@@ -193,8 +197,8 @@ impl Client {
         let stage = Rc::clone(&self.stage);
         let name = stage.world().cluster.namespaces[namespace].clone();
         let body = ask.request(&name, &history::actor(actor));
-        let client = self.id;
-        async move { stage.ask(client, to, timeout, body).await }
+        let asker = Asker { client: self.id, op: self.number };
+        async move { stage.ask(asker, to, timeout, body).await }
     }
 
     fn learn(&mut self, ask: &Ask, heard: Heard) -> Lesson {
@@ -204,38 +208,39 @@ impl Client {
             Heard::Reset | Heard::Silence => return Lesson::Perhaps,
             Heard::Response(response) => response,
         };
-        let verdict = match (ask, response) {
-            (Ask::Write { op, .. }, Ok(Answer::Done { op: named, outcome, .. }))
-                if *op == named =>
-            {
-                Ok((op, outcome))
+        if let Err(violation) = answers_fit_questions::check(ask, &response) {
+            self.fail(ask, violation);
+            return Lesson::Perhaps;
+        }
+        let (op, outcome) = match (ask, response) {
+            (Ask::Write { op, .. }, Ok(Answer::Done { outcome, .. })) => (op, outcome),
+            (Ask::Write { op, .. }, Err(Failure::Refused(refusal))) => {
+                (op, Outcome::Refused(refusal))
             }
-            (Ask::Read { .. }, Ok(Answer::Read { record, applied, .. })) => {
+            (_, Ok(Answer::Read { record, applied, .. })) => {
                 return Lesson::Known(Fate::Saw { record, applied });
             }
-            (Ask::Write { op, .. }, Err(Failure::Refused(refusal))) => {
-                Ok((op, Outcome::Refused(refusal)))
-            }
             (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
-            (_, Err(Failure::Unavailable | Failure::OpIdFromFuture)) => {
-                return Lesson::NotNow(soon);
-            }
             (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
-            (ask, response) => Err(format!("{ask:?} was answered {response:?}")),
+            (_, Ok(Answer::Done { .. }) | Err(_)) => return Lesson::NotNow(soon),
         };
-        let checked = verdict
-            .map_err(|why| Violation::safety("answers_fit_questions", why))
-            .and_then(|(op, outcome)| {
-                self.stage.oracle().heard(op, &outcome)?;
-                Ok(outcome)
-            });
-        match checked {
-            Ok(outcome) => Lesson::Known(Fate::Outcome(outcome)),
+        let heard = self.stage.oracle().heard(op, &outcome);
+        match heard {
+            Ok(()) => Lesson::Known(Fate::Outcome(outcome)),
             Err(violation) => {
                 self.stage.world().fail(violation);
                 Lesson::Perhaps
             }
         }
+    }
+
+    /// A broken promise about one operation.
+    fn fail(&self, ask: &Ask, violation: Violation) {
+        let about = match ask {
+            Ask::Write { op, .. } => self.stage.oracle().about(op),
+            Ask::Read { .. } => None,
+        };
+        self.stage.world().fail(violation.about(about));
     }
 
     /// A repeat long after the answer, as a proxy or a hasty user makes it. It must tell the same;
@@ -250,27 +255,20 @@ impl Client {
         let to = NodeId(self.rng.between(1, self.plan.nodes));
         if self.rng.ppm(750_000) {
             let heard = self.request(to, namespace, actor, first).await;
-            let ran_again =
-                matches!(heard, Heard::Response(Ok(Answer::Done { replayed: false, .. })));
-            if ran_again {
-                let why = format!("{op} had been answered, and its repeat ran again");
-                self.stage.world().fail(Violation::safety("one_outcome_per_op", why));
+            if let Heard::Response(response) = &heard
+                && let Err(violation) = one_outcome_per_op::check_repeat(op, response)
+            {
+                self.fail(first, violation);
             }
             self.learn(first, heard);
         } else {
             let value = history::value(0);
             let other = Ask::Write { op: op.clone(), operation: Operation::Put { value } };
             let heard = self.request(to, namespace, actor, &other).await;
-            if let Heard::Response(response) = heard {
-                let fits = match &response {
-                    Ok(_) => false,
-                    Err(Failure::Refused(refusal)) => *refusal == Refusal::OpIdReused,
-                    Err(_) => true,
-                };
-                if !fits {
-                    let why = format!("{op} with another payload was answered {response:?}");
-                    self.stage.world().fail(Violation::safety("one_outcome_per_op", why));
-                }
+            if let Heard::Response(response) = &heard
+                && let Err(violation) = one_outcome_per_op::check_other_request(op, response)
+            {
+                self.fail(first, violation);
             }
         }
     }

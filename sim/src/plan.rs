@@ -114,7 +114,7 @@ impl Plan {
             starts: (1..=nodes).map(|node| if node == nodes { late } else { 0 }).collect(),
             nodes,
             actors: rng.between(1, 4),
-            namespaces: rng.between(1, 2),
+            namespaces: if standard { 1 } else { rng.between(1, 2) },
             safety_ns: rng.between(2_000, 6_000) * MILLI,
             turn_max: rng.between(2, 200) * MICRO,
             all_jobs: standard,

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use madsim::runtime::Runtime;
 use madsim::task::{JoinHandle, spawn_local};
 
-use crate::checks::{Class, Violation};
+use crate::checks::{Class, Violation, canary, converges};
 use crate::client::Client;
 use crate::dice::Chance;
 use crate::faults::Counts;
@@ -179,9 +179,9 @@ async fn play(schedule: Schedule, options: Options) -> Report {
     let prover = Client::new(PROVER, &stage, &plan, seed);
     let prover = spawn_local(prover.prove_service());
     liveness_phase(&stage, &clients, &prover, options.judges).await;
-    if options.canary == Some(Canary::Safety) && stage.oracle().acked() > 0 {
-        let why = "a change was acknowledged, and this canary says that none ever is";
-        stage.world().fail(Violation::safety("canary", why));
+    if options.canary == Some(Canary::Safety) {
+        let verdict = canary::check(stage.oracle().acked());
+        verdict.unwrap_or_else(|violation| stage.world().fail(violation));
     }
     if !stage.world().is_over() {
         judge(&stage, options.judges);
@@ -232,13 +232,8 @@ async fn liveness_phase(
         if is_over || (!has_quorum && now > began + NO_QUORUM_NS) {
             return;
         }
-        if now > began + CONVERGE_NS {
-            let state = stage.world().pending().unwrap_or_else(|| "replicas are level".to_owned());
-            let explanation = format!(
-                "{} s after the faults stopped: {pending}; {state}",
-                CONVERGE_NS / 1_000_000_000
-            );
-            return stage.world().fail(Violation::liveness("converges", explanation));
+        if let Err(violation) = converges::check(Some(&pending), now - began, CONVERGE_NS) {
+            return stage.world().fail(violation);
         }
         stage.sleep(LOOK).await;
     }
@@ -255,13 +250,18 @@ fn pending(
         .filter(|(_, client)| !client.is_finished())
         .map(|(id, _)| format!("client {id} has no answer"))
         .collect();
-    if !busy.is_empty() {
+    let unserved = if !busy.is_empty() {
         Some(busy.join(", "))
     } else if !prover.is_finished() {
         Some("a namespace takes no write or gives no read".to_owned())
     } else {
-        // Clients do not see whether the replicas are level.
-        judges.server.then(|| stage.world().pending()).flatten()
+        None
+    };
+    // Clients do not see whether the replicas are level.
+    let unlevel = judges.server.then(|| stage.world().pending()).flatten();
+    match (unserved, unlevel) {
+        (Some(unserved), Some(unlevel)) => Some(format!("{unserved}; {unlevel}")),
+        (unserved, unlevel) => unserved.or(unlevel),
     }
 }
 

@@ -13,7 +13,7 @@ use understudy_core::{NodeId, Request};
 use crate::oracle::Oracle;
 use crate::schedule::Schedule;
 use crate::simulation::Report;
-use crate::world::{Heard, World};
+use crate::world::{Asker, Heard, World};
 
 /// Shared by all tasks of one run.
 pub struct Stage {
@@ -51,8 +51,8 @@ impl Stage {
     }
 
     /// Asks a node and waits for what the client hears.
-    pub async fn ask(&self, client: u64, to: NodeId, timeout: Duration, body: Request) -> Heard {
-        let request = self.world().ask(client, to, timeout, body);
+    pub async fn ask(&self, asker: Asker, to: NodeId, timeout: Duration, body: Request) -> Heard {
+        let request = self.world().ask(asker, to, timeout, body);
         poll_fn(|context| {
             let mut world = self.world.borrow_mut();
             if world.is_over() {

@@ -56,6 +56,18 @@ impl Trace {
         }
     }
 
+    /// Adds to the line kept last, if it is that one.
+    pub fn amend(&mut self, number: u64, change: impl FnOnce(&mut Line)) {
+        if !self.keeps {
+            return;
+        }
+        if let Ok(mut lines) = LINES.lock()
+            && let Some(line) = lines.last_mut().filter(|line| line.number == number)
+        {
+            change(line);
+        }
+    }
+
     /// The hash over all lines.
     pub fn hash(&self) -> u64 {
         self.hash.digest()

@@ -1,7 +1,9 @@
 //! Messages, requests and answers in a few words, for traces and cards.
 
 use crate::history::{Ask, Fate};
-use understudy_core::message::{AppendReply, AskVote, Body, LogPosition, Vote, VoteReply};
+use understudy_core::message::{
+    AppendReply, AskVote, Body, ForwardFailed, LogPosition, Vote, VoteReply,
+};
 use understudy_core::{
     Answer, Event, Expected, Failure, Message, Operation, Outcome, ReadLevel, Record, Refusal,
     Request, Response, Token,
@@ -42,12 +44,26 @@ pub fn message(message: &Message) -> String {
             format!("forwards writes {}", ops.join(" "))
         }
         Body::ForwardRead { ids } => format!("forwards {} reads", ids.len()),
-        Body::ForwardWriteReply(reply) => format!("wrote {reply:?}"),
-        Body::ForwardReadReply(reply) => format!("read {reply:?}"),
+        Body::ForwardWriteReply(Ok(results)) => {
+            let each = results.iter().map(|result| outcome(&result.outcome));
+            format!("forwarded writes: {}", each.collect::<Vec<_>>().join(", "))
+        }
+        Body::ForwardReadReply(Ok((records, applied))) => {
+            format!("{} forwarded reads, applied {applied}", records.len())
+        }
+        Body::ForwardWriteReply(Err(failed)) | Body::ForwardReadReply(Err(failed)) => {
+            format!("forwarding failed: {}", forward_failed(*failed))
+        }
         Body::Hello => "hello".to_owned(),
         Body::HelloReply { .. } => "knows it".to_owned(),
     };
     format!("g{group} {words}")
+}
+
+/// The actor a request is about, as `namespace/id`.
+pub fn actor(request: &Request) -> String {
+    let (Request::Write { namespace, id, .. } | Request::Read { namespace, id, .. }) = request;
+    format!("{namespace}/{id}")
 }
 
 /// A client's request.
@@ -190,6 +206,16 @@ pub fn group(event: &Event) -> u64 {
         | Event::Applied { group, .. }
         | Event::Truncated { group, .. } => u64::from(group.0),
         Event::Dropped { .. } | Event::Formed => 0,
+    }
+}
+
+fn forward_failed(failed: ForwardFailed) -> String {
+    match failed {
+        ForwardFailed::NotLeader { hint } => {
+            format!("I do not lead{}", hint.map_or(String::new(), |hint| format!(", ask N{hint}")))
+        }
+        ForwardFailed::Busy => "I am full".to_owned(),
+        ForwardFailed::Unknown => "the outcome is unknown".to_owned(),
     }
 }
 

@@ -113,8 +113,19 @@ pub enum Heard {
     Silence,
 }
 
+/// Who asks, and for which of its operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The client.
+    pub client: u64,
+    /// The operation's number.
+    pub op: u64,
+}
+
 struct Asked {
-    client: u64,
+    asker: Asker,
+    /// The actor, for a reader.
+    actor: Option<String>,
     heard: Option<Heard>,
     waker: Option<Waker>,
     /// What the marks want to know of the question.
@@ -238,11 +249,12 @@ impl World {
         self.ended || self.violation.is_some()
     }
 
-    /// `client` sends `body` to `to` and waits at most `timeout`.
-    pub fn ask(&mut self, client: u64, to: NodeId, timeout: Duration, body: Request) -> RequestId {
-        let request = RequestId(self.tick());
+    /// `asker` sends `body` to `to` and waits at most `timeout`.
+    pub fn ask(&mut self, asker: Asker, to: NodeId, timeout: Duration, body: Request) -> RequestId {
+        let (request, client) = (RequestId(self.tick()), asker.client);
         let kind = self.question(&body);
-        self.asked.insert(request, Asked { client, heard: None, waker: None, kind });
+        let actor = self.trace.keeps().then(|| words::actor(&body));
+        self.asked.insert(request, Asked { asker, actor, heard: None, waker: None, kind });
         let silence = self.now + nanos(timeout);
         self.schedule(silence, Happening::Hear { request, heard: Heard::Silence });
         let lost = self.plan.request_loss_ppm;
@@ -335,11 +347,10 @@ impl World {
                 if self.nodes[place(to)].is_up() {
                     self.nodes[place(to)].waiting.insert(request);
                     let content = request.0.to_le_bytes();
-                    let client = self.asked.get(&request).map(|asked| asked.client);
-                    self.note(to.0, Kind::Asked, &content, |line| {
-                        line.client = client;
+                    let number = self.note(to.0, Kind::Asked, &content, |line| {
                         line.text = words::request(&body);
                     });
+                    self.sign(number, request);
                     self.hand(to, Input::Request { request, timeout, body });
                 } else {
                     self.hear_later(request, Heard::NotConnected);
@@ -390,7 +401,7 @@ impl World {
     }
 
     fn hear_later(&mut self, request: RequestId, heard: Heard) {
-        let client = self.asked.get(&request).map_or(0, |asked| asked.client);
+        let client = self.asked.get(&request).map_or(0, |asked| asked.asker.client);
         let at = self.now + self.client_latency(client);
         self.schedule(at, Happening::Hear { request, heard });
     }
@@ -412,6 +423,15 @@ impl World {
             self.trace.keep(line);
         }
         number
+    }
+
+    /// Says on the last line whose request it is about.
+    fn sign(&mut self, number: u64, request: RequestId) {
+        let Some(Asked { asker, actor, .. }) = self.asked.get(&request) else { return };
+        self.trace.amend(number, |line| {
+            (line.client, line.op) = (Some(asker.client), Some(asker.op));
+            line.actor.clone_from(actor);
+        });
     }
 
     /// Adds a line about a fault.

@@ -102,11 +102,11 @@ fn a_write_fails_alone_and_a_full_disk_fails_every_write() {
     bench.disk.fail_next(Fail::Write);
     bench.write(50);
     bench.write(50);
-    assert_eq!(bench.pass(), [false, true]);
+    assert_eq!((bench.pass(), bench.pass()), (vec![false], vec![true]));
     bench.disk.fill_up(bench.now + 10);
     bench.write(50);
     bench.write(50);
-    assert_eq!(bench.pass(), [false, false]);
+    assert_eq!((bench.pass(), bench.pass()), (vec![false], vec![false]));
     bench.write(50);
     assert_eq!(bench.pass(), [true], "there is space again");
     assert_eq!(bench.counts.of(Fault::WriteFailed), 1);
@@ -150,7 +150,11 @@ fn attested() -> Bench {
 fn rot_flips_one_bit_of_what_is_attested() {
     for value in 0..200 {
         let mut bench = attested();
-        bench.disk.lie(Lie::Rot, value * 0x9e37_79b9_7f4a_7c15, &mut bench.counts);
+        bench.disk.lie(
+            Lie::Rot,
+            u64::wrapping_mul(value, 0x9e37_79b9_7f4a_7c15),
+            &mut bench.counts,
+        );
         let image = bench.disk.image();
         let flipped = image.damaged.expect("a bit has flipped");
         assert!(flipped < 100 + 2 * PAGE_BYTES as u64);

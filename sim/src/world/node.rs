@@ -8,7 +8,10 @@ use understudy_core::{
 };
 
 use super::{Happening, Heard, Question, STEPS_MAX, World, place};
-use crate::checks::Violation;
+use crate::checks::{
+    Violation, damage_is_noticed, failed_sync_is_fatal, fatal_has_a_cause, reply_at_most_once,
+    synced_bytes_survive,
+};
 use crate::clock::Clock;
 use crate::dice::fold;
 use crate::disk::{Disk, Image};
@@ -248,32 +251,26 @@ impl World {
         found: usize,
         damaged: Option<u64>,
     ) -> Option<Replica> {
-        let synced = self.nodes[place(id)].synced;
+        let synced = self.nodes[place(id)].synced as u64;
         match recovered {
-            Err(error) if damaged.is_some() || !self.judges.server => {
+            Err(error) => {
+                if let Err(violation) = synced_bytes_survive::check_refusal(id, &error, damaged) {
+                    self.fail(violation);
+                }
                 self.nodes[place(id)].refuses = true;
                 self.marks.met(Mark::DamageRefused);
                 self.note(id.0, Kind::Dies, &[], |line| line.text = format!("refuses: {error}"));
                 None
             }
-            Err(error) => {
-                let why = format!("N{id} does not start after a crash: {error}");
-                self.fail(Violation::safety("synced_bytes_survive", why));
-                None
-            }
             Ok(replica) => {
-                let kept = replica.wal_len();
-                if let Some(at) = damaged.filter(|_| !self.plan.disks_lie) {
-                    let why = format!(
-                        "byte {at} of N{id}'s log is not what was synced there, a later record \
-                         says that it was, and the node starts with {kept} of {found} bytes"
-                    );
-                    self.fail(Violation::safety("damage_is_noticed", why));
-                }
-                let lied = damaged.is_some() && self.plan.disks_lie;
-                if (kept < synced as u64 && !lied) || kept > found as u64 {
-                    let why = format!("N{id} kept {kept} of {found} bytes, {synced} were synced");
-                    self.fail(Violation::safety("synced_bytes_survive", why));
+                let (kept, found) = (replica.wal_len(), found as u64);
+                // Of a disk that lies about young writes nobody can expect that it is noticed.
+                if !(self.plan.disks_lie && damaged.is_some()) {
+                    let noticed = damage_is_noticed::check(id, true, damaged, kept);
+                    let kept = synced_bytes_survive::check(id, kept, found, synced);
+                    if let Err(violation) = noticed.and(kept) {
+                        self.fail(violation);
+                    }
                 }
                 (!self.is_over()).then_some(replica)
             }
@@ -397,12 +394,12 @@ impl World {
         let disk_failed = self.nodes[place(id)].disk_failed;
         if cut_short {
             self.note_fault(id.0, || "crash between two effects of a step".to_owned());
-        } else if fatal && !disk_failed {
-            let why = format!("N{id} gave up though its disk never failed");
-            self.fail(Violation::safety("fatal_has_a_cause", why));
-        } else if saw_failure && !fatal {
-            let why = format!("N{id} goes on after a failed write");
-            self.fail(Violation::safety("failed_sync_is_fatal", why));
+        } else {
+            let caused = fatal_has_a_cause::check(id, fatal, disk_failed);
+            let heeded = failed_sync_is_fatal::check(id, saw_failure, fatal);
+            if let Err(violation) = caused.and(heeded) {
+                self.fail(violation);
+            }
         }
         if self.is_over() {
             return;
@@ -484,14 +481,13 @@ impl World {
 
     fn reply(&mut self, id: NodeId, request: RequestId, response: Response) {
         let content = format!("{request:?} {response:?}");
-        let client = self.asked.get(&request).map(|asked| asked.client);
-        self.note(id.0, Kind::Answered, content.as_bytes(), |line| {
-            line.client = client;
+        let number = self.note(id.0, Kind::Answered, content.as_bytes(), |line| {
             line.text = words::response(&response);
         });
-        if !self.nodes[place(id)].waiting.remove(&request) {
-            let why = format!("N{id} answers request {} twice, or unasked", request.0);
-            return self.fail(Violation::safety("reply_at_most_once", why));
+        self.sign(number, request);
+        let was_waiting = self.nodes[place(id)].waiting.remove(&request);
+        if let Err(violation) = reply_at_most_once::check(id, request, was_waiting) {
+            return self.fail(violation);
         }
         self.mark_reply(id, request, &response);
         let rate = self.plan.reply_loss_ppm;
