@@ -98,8 +98,15 @@ fn events(card: &mut String, report: &Report, lines: &[Line]) {
     let actor = about.map(|about| {
         format!("{}/{}", NAMESPACES[about.namespace], crate::history::actor(about.actor))
     });
-    let weigh = |line: &Line| weight(line, actor.as_deref(), about.map(|about| &about.ops[..]));
-    let mut chosen: Vec<&Line> = lines.iter().filter(|line| weigh(line) > 0).collect();
+    let index = report.violation.as_ref().and_then(|violation| named_index(&violation.explanation));
+    let weigh = |line: &Line| match index {
+        Some(index) if line.text.contains(" applied ") && applies(&line.text, index) => 92,
+        Some(_) | None => weight(line, actor.as_deref(), about.map(|about| &about.ops[..])),
+    };
+    let end = violation_line(report, lines);
+    let until = |line: &&Line| end.is_none_or(|end| line.number <= end);
+    let mut chosen: Vec<&Line> =
+        lines.iter().filter(until).filter(|line| weigh(line) > 0).collect();
     chosen.sort_by_key(|line| std::cmp::Reverse((weigh(line), line.number)));
     chosen.truncate(LINES_MAX);
     chosen.sort_by_key(|line| line.number);
@@ -115,7 +122,9 @@ fn events(card: &mut String, report: &Report, lines: &[Line]) {
     let mut before: std::collections::BTreeMap<(u64, u64), State> = Default::default();
     for line in chosen {
         let state = line.state.map(|state| columns(&mut before, line, state)).unwrap_or_default();
-        let text: String = line.text.chars().take(TEXT_CHARS).collect();
+        let here = end == Some(line.number);
+        let text = if here { "<-- here" } else { line.text.as_str() };
+        let text: String = text.chars().take(TEXT_CHARS).collect();
         let row = format!(
             "  {:>6} {} {} {text:<TEXT_CHARS$} {state}",
             line.number,
@@ -124,6 +133,29 @@ fn events(card: &mut String, report: &Report, lines: &[Line]) {
         );
         let _ = writeln!(card, "{}", row.trim_end());
     }
+}
+
+/// The log index that an explanation names.
+fn named_index(explanation: &str) -> Option<u64> {
+    let (_, rest) = explanation.split_once("index ")?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+/// Whether an event tells that this index was applied: `applied TERM.INDEX`.
+fn applies(text: &str, index: u64) -> bool {
+    let position = text.split(" applied ").nth(1).and_then(|rest| rest.split(' ').next());
+    position
+        .and_then(|position| position.split_once('.'))
+        .is_some_and(|(_, i)| i == index.to_string())
+}
+
+/// The line that says what was broken; a panic leaves none.
+fn violation_line(report: &Report, lines: &[Line]) -> Option<u64> {
+    let words = report.violation.as_ref()?.to_string();
+    lines
+        .iter()
+        .rfind(|line| line.kind == Kind::World && line.text == words)
+        .map(|line| line.number)
 }
 
 /// The state's columns, blank where the node's last line on the card had the same.
@@ -154,6 +186,8 @@ fn weight(line: &Line, actor: Option<&str>, ops: Option<&[u64]>) -> u64 {
     match line.kind {
         Kind::World => 100,
         Kind::Client if named => 95,
+        // The first start of a node says nothing.
+        Kind::Starts if line.at == 0 => 5,
         Kind::Fault | Kind::Dies | Kind::Starts => 90,
         Kind::Client if mine => 80,
         Kind::Event if line.text.contains("role Leader") || line.text.starts_with("gives up") => 85,
@@ -209,8 +243,12 @@ pub fn trace_line(line: &Line) -> String {
     )
 }
 
-/// All of a run, for its timeline.
-pub fn recording(report: &Report, lines: Vec<Line>, more: &Where) -> Recording {
+/// Lines of a timeline: a browser must bear them.
+const TIMELINE_LINES_MAX: usize = 200_000;
+
+/// The end of a run, which is mostly all of it, for its timeline.
+pub fn recording(report: &Report, mut lines: Vec<Line>, more: &Where) -> Recording {
+    lines.drain(..lines.len().saturating_sub(TIMELINE_LINES_MAX));
     let violation = report.violation.as_ref();
     Recording {
         seed: format!("{:#x}", report.schedule.header.seed),

@@ -164,6 +164,9 @@ struct Mutants {
     /// Hunts for each bug, each from other seeds; the median counts.
     #[arg(long, default_value_t = 1)]
     hunts: u64,
+    /// Pass over the bugs that are known to live long.
+    #[arg(long)]
+    skip_rare: bool,
     /// Hunt with the client oracle alone, too.
     #[arg(long)]
     both_judges: bool,

@@ -145,7 +145,7 @@ impl Disk {
     /// # Panics
     /// `wal_write_at_end`: the core promises that a write begins where the last one ended.
     pub fn write(&mut self, now: u64, io: IoId, offset: u64, bytes: Vec<u8>, counts: &mut Counts) {
-        let end = self.bytes.len() + self.pending_bytes();
+        let end = self.written();
         assert!(
             offset == end as u64,
             "wal_write_at_end: write at {offset}, the file ends at {end}"
@@ -284,6 +284,11 @@ impl Disk {
     /// Whether there are writes a crash could lose.
     pub fn has_unsynced(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Bytes of the file, synced or not.
+    pub fn written(&self) -> usize {
+        self.bytes.len() + self.pending_bytes()
     }
 
     // ---- what is done to it -------------------------------------------------------------------

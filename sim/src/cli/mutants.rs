@@ -19,7 +19,13 @@ mod with_bugs {
     use super::{Mutants, Outcome};
     use crate::checks::Class;
     use crate::cli::{Bench, How, processors};
+    use crate::plan::Profile;
     use crate::sweep::{Failure, Sweep};
+
+    /// Bugs that need more damage than the cluster must bear: hunted beyond the budget.
+    const BEYOND: &[&str] = &["forms_with_majority"];
+    /// Bugs so rare that the short hunt of the tests passes them over; why is in docs/SIM.md.
+    const RARE: &[&str] = &["forward_refusal_believed", "proposes_before_applied"];
 
     /// Hunts for every bug, or lists them.
     pub fn hunt(hunt: &Mutants) -> Outcome {
@@ -36,7 +42,8 @@ mod with_bugs {
         }
         println!("| planted bug | from | all judges | client oracle alone | caught by |");
         println!("|---|---|---|---|---|");
-        let survivors = mutants.iter().filter(|&&mutant| !one(hunt, mutant)).count();
+        let wanted = |mutant: &&Mutant| !hunt.skip_rare || !RARE.contains(&mutant.name());
+        let survivors = mutants.iter().filter(wanted).filter(|&&mutant| !one(hunt, mutant)).count();
         Ok(if survivors == 0 { 0 } else { Class::Harness.exit_code() })
     }
 
@@ -68,7 +75,9 @@ mod with_bugs {
 
     /// The median of the seeds it took, over the hunts; `None` if it survived one of them.
     fn median(hunt: &Mutants, mutant: Mutant, judge: Bench) -> Option<(u64, Failure)> {
-        let how = How { mutant: Some(mutant.name().to_owned()), judge, ..How::default() };
+        let beyond = BEYOND.contains(&mutant.name());
+        let profile = if beyond { Profile::Beyond } else { Profile::Swarm };
+        let how = How { mutant: Some(mutant.name().to_owned()), judge, profile, ..How::default() };
         let mut caught = Vec::new();
         for number in 0..hunt.hunts {
             let start = hunt.start.wrapping_add(number * 1_000_003);

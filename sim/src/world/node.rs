@@ -173,7 +173,9 @@ impl World {
         if self.nodes[place(id)].has_unsynced() {
             torn = self.dice.roll(Fault::TornWrite, id.0, rate, &mut self.counts);
         }
+        let state = if self.trace.keeps() { self.state_of(id.0, 1) } else { None };
         let node = &mut self.nodes[place(id)];
+        let written = node.disk.written();
         node.replica = None;
         node.life += 1;
         node.inbox.clear();
@@ -184,9 +186,16 @@ impl World {
         let left = node.disk.image().disk.wal.len();
         let (synced, waiting) = (node.synced, std::mem::take(&mut node.waiting));
         self.roles.retain(|&(_, node), _| node != id);
-        self.note(id.0, Kind::Dies, &left.to_le_bytes(), |line| {
-            line.text = format!("dies; {synced} bytes of its log were synced, {left} are left");
+        let number = self.note(id.0, Kind::Dies, &left.to_le_bytes(), |line| {
+            line.text = match written - synced {
+                0 => format!("dies; all {synced} bytes of its log were synced"),
+                unsynced => format!(
+                    "dies; {synced} bytes of its log were synced, of {unsynced} more {} are left",
+                    left - synced
+                ),
+            };
         });
+        self.trace.amend(number, |line| line.state = state);
         self.committed.restarts(id);
         if self.nodes.iter().all(|node| !node.is_up()) {
             self.marks.met(Mark::AllDown);
