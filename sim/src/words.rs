@@ -66,18 +66,18 @@ pub fn actor(request: &Request) -> String {
     format!("{namespace}/{id}")
 }
 
-/// A client's request.
+/// A client's request, without its actor.
 pub fn request(request: &Request) -> String {
     match request {
-        Request::Read { namespace, id, level: ReadLevel::Linearizable } => {
-            format!("read {namespace}/{id}")
-        }
-        Request::Read { namespace, id, level: ReadLevel::Eventual } => {
-            format!("read {namespace}/{id} (eventual)")
-        }
-        Request::Write { namespace, id, operation: change, .. } => {
-            format!("{} {namespace}/{id}", operation(change))
-        }
+        Request::Read { level, .. } => read(*level),
+        Request::Write { operation: change, .. } => operation(change),
+    }
+}
+
+fn read(level: ReadLevel) -> String {
+    match level {
+        ReadLevel::Linearizable => "read".to_owned(),
+        ReadLevel::Eventual => "read (eventual)".to_owned(),
     }
 }
 
@@ -85,8 +85,7 @@ pub fn request(request: &Request) -> String {
 pub fn ask(ask: &Ask) -> String {
     match ask {
         Ask::Write { operation: change, .. } => operation(change),
-        Ask::Read { level: ReadLevel::Linearizable } => "read".to_owned(),
-        Ask::Read { level: ReadLevel::Eventual } => "read (eventual)".to_owned(),
+        Ask::Read { level } => read(*level),
     }
 }
 
