@@ -15,8 +15,9 @@ use crate::types::{Incarnation, Instant, NodeId};
 
 /// What an unformed node still waits for.
 pub struct Formation {
-    /// Every other node, with whether its pins are complete and the same as ours.
-    peers: BTreeMap<NodeId, bool>,
+    /// Every other node: `None` if it has not answered, else whether its pins are complete and the
+    /// same as ours.
+    peers: BTreeMap<NodeId, Option<bool>>,
     /// A formed node knows us.
     vouched: bool,
     /// Where the log ended when we last pinned somebody: it must be synced up to there.
@@ -28,7 +29,7 @@ pub struct Formation {
 impl Formation {
     /// One that has met nobody yet.
     pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Formation {
-        let peers = peers.into_iter().map(|peer| (peer, false)).collect();
+        let peers = peers.into_iter().map(|peer| (peer, None)).collect();
         Formation { peers, vouched: false, pinned_upto: 0, next: Instant(0) }
     }
 
@@ -43,16 +44,27 @@ impl Formation {
         let others =
             known.iter().filter(|&(&node, _)| node != peer).map(|(&node, &pin)| (node, pin));
         let complete = known.len() == self.peers.len() + 1;
-        self.peers.insert(peer, complete && others.eq(pins.iter().copied()));
+        let agrees = complete && others.eq(pins.iter().copied());
+        self.peers.insert(peer, Some(agrees));
         self.vouched |= formed;
     }
 
     /// Whether this node may take part, its log being synced up to `durable`.
     pub fn is_complete(&self, durable: u64) -> bool {
-        let met = self.peers.values().filter(|&&met| met).count();
+        let met = self.peers.values().filter(|&&met| met == Some(true)).count();
         let needed = self.peers.len();
         let enough = if planted!(FormsWithMajority) { needed.div_ceil(2) } else { needed };
         (self.vouched || met >= enough) && self.pinned_upto <= durable
+    }
+
+    /// The nodes it waits for: those that have not answered, or else those that know others.
+    pub fn unmet(&self) -> Vec<NodeId> {
+        let with = |what: Option<bool>| {
+            let peers = self.peers.iter().filter(move |&(_, &met)| met == what);
+            peers.map(|(&peer, _)| peer).collect::<Vec<_>>()
+        };
+        let silent = with(None);
+        if silent.is_empty() { with(Some(false)) } else { silent }
     }
 
     /// The peers to ask now, also those that have answered: they may have met others meanwhile, or

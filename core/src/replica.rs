@@ -178,6 +178,7 @@ impl Replica {
             wal_end: writer.end(),
             wal_durable: writer.durable(),
             formed: self.node.formation.is_none(),
+            unmet: self.node.formation.as_ref().map_or(Vec::new(), Formation::unmet),
             requests_live: shared.requests_live().0,
             groups: self.node.groups.values().map(|group| group.status()).collect(),
             fatal: self.node.fatal,

@@ -16,6 +16,8 @@ pub struct Status {
     pub wal_durable: u64,
     /// It has met every other node, now or in an earlier life; before that it takes no part (ADR 7).
     pub formed: bool,
+    /// The nodes that an unformed one waits for.
+    pub unmet: Vec<NodeId>,
     /// Client requests not yet answered.
     pub requests_live: usize,
     /// Its groups, by number.

@@ -241,12 +241,21 @@ fn table(pages: &[(&String, anyhow::Result<StatusPage>)]) -> String {
     text
 }
 
+/// The role, or whom a new node waits for.
+fn role(page: &StatusPage, group: &GroupPage) -> String {
+    if page.formed {
+        return group.role.clone();
+    }
+    let unmet: Vec<String> = page.unmet.iter().map(u64::to_string).collect();
+    format!("waits for {}", unmet.join(","))
+}
+
 fn row(page: &StatusPage, endpoint: &str, group: &GroupPage) -> Vec<String> {
     vec![
         page.node.to_string(),
         endpoint.to_owned(),
         group.namespace.clone(),
-        group.role.clone(),
+        role(page, group),
         group.term.to_string(),
         group.leader.map_or("none".to_owned(), |leader| leader.to_string()),
         group.applied.to_string(),

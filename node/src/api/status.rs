@@ -29,6 +29,10 @@ pub struct StatusPage {
     pub wal_end: u64,
     /// Bytes of log known to be durable.
     pub wal_durable: u64,
+    /// It has met every other node; before that it takes no part.
+    pub formed: bool,
+    /// The nodes that an unformed one waits for.
+    pub unmet: Vec<u64>,
     /// Client requests not yet answered.
     pub requests_live: usize,
     /// Every member and the address of its API.
@@ -88,9 +92,19 @@ pub async fn healthz(api: &Api) -> Result<Response, Problem> {
 /// `GET /readyz`: this node knows a leader in every namespace.
 ///
 /// # Errors
-/// A problem that names the namespaces without one.
+/// A problem that names the namespaces without one, or the nodes that a new one has not met.
 pub async fn readyz(api: &Api) -> Result<Response, Problem> {
     let status = ask(api).await?;
+    if !status.formed {
+        let unmet: Vec<String> = status.unmet.iter().map(|node| format!("node {node}")).collect();
+        let detail = format!(
+            "a new node takes part when it has met every other, and waits for {}; start them, and \
+             see docs/OPERATE.md if one of them was initialised anew",
+            unmet.join(", ")
+        );
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(Problem::new(status, "not_ready", "Not ready", detail));
+    }
     let orphans: Vec<&str> = status
         .groups
         .iter()
@@ -142,6 +156,8 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         steps: api.core.steps(),
         wal_end: status.wal_end,
         wal_durable: status.wal_durable,
+        formed: status.formed,
+        unmet: status.unmet.iter().map(|node| node.0).collect(),
         requests_live: status.requests_live,
         members: members.collect(),
         groups: groups.collect(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::world::{Folder, UNDERSTUDY, World};
+use crate::world::{Folder, UNDERSTUDY, World, ask, eventually};
 
 fn run(command: &str, config: &Path) -> Output {
     Command::new(UNDERSTUDY).arg(command).arg("--config").arg(config).output().unwrap()
@@ -162,4 +162,24 @@ fn the_printed_configuration_is_complete() {
     let again = folder.0.join("again.toml");
     fs::write(&again, &printed).unwrap();
     assert_eq!(print(&again), printed);
+}
+
+#[test]
+fn a_new_cluster_says_whom_it_waits_for_and_forms_when_all_have_met() {
+    let mut world = World::initialised(3);
+    world.cluster.start_node(0).unwrap();
+    world.cluster.start_node(1).unwrap();
+    eventually("both have met and wait for the third", || {
+        let pages = world.pages();
+        pages.len() == 2 && pages.iter().all(|page| !page.formed && page.unmet == [3])
+    });
+    let answer = ask(world.api(0), "GET", "/readyz", &[], b"");
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("node 3"), "{answer:?}");
+    let table = world.command(&["status"]).output().unwrap();
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("waits for 3"), "{table}");
+    world.cluster.start_node(2).unwrap();
+    let pages = world.wait_for_leader();
+    assert!(pages.iter().all(|page| page.formed && page.unmet.is_empty()));
 }

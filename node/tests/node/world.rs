@@ -39,17 +39,22 @@ pub struct Answer {
 impl World {
     /// A cluster that has elected its leaders.
     pub fn start(nodes: u64) -> World {
+        let mut world = World::initialised(nodes);
+        world.cluster.start().unwrap();
+        world.wait_for_leader();
+        world
+    }
+
+    /// A cluster whose nodes have not been started yet.
+    pub fn initialised(nodes: u64) -> World {
         let folder = Folder::new();
         let namespaces = vec!["default".to_owned(), "second".to_owned()];
         let shape = Shape { nodes: Some(nodes), namespaces, port: None };
         let mut cluster = LocalCluster::create_or_open(&folder.0, &shape, true).unwrap();
         cluster.program = UNDERSTUDY.into();
-        cluster.start().unwrap();
         let client = Client::new(&cluster.endpoints()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut world = World { cluster, client, runtime, _folder: folder };
-        world.wait_for_leader();
-        world
+        World { cluster, client, runtime, _folder: folder }
     }
 
     pub fn wait_for_leader(&mut self) -> Vec<StatusPage> {
