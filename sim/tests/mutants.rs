@@ -27,6 +27,14 @@ fn every_planted_bug_is_caught() {
     let built = build.output().expect("cargo starts");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let program = target.join(if is_release { "release" } else { "debug" }).join("understudy-sim");
+    let list = Command::new(&program).args(["mutants", "--list"]).output();
+    let list = list.expect("the simulator starts");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SIM.md");
+    let page = std::fs::read_to_string(page).expect("docs/SIM.md can be read");
+    for name in String::from_utf8_lossy(&list.stdout).lines() {
+        let row = format!("| `{name}` |");
+        assert!(page.contains(&row), "docs/SIM.md has no row {row} in its table of planted bugs");
+    }
     let start = std::env::var("UNDERSTUDY_SEED").unwrap_or_else(|_| "1".to_owned());
     let hunt = Command::new(program)
         .args(["mutants", "--seeds", "2000", "--start", &start, "--skip-rare"])
