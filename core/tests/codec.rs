@@ -81,10 +81,13 @@ fn every_message() -> Vec<Message> {
         exchange: Exchange { boot: Boot(77), number: 300 },
         body,
     };
-    let pins = vec![(NodeId(2), Incarnation(7))];
-    let hellos = [Body::Hello, Body::HelloReply { formed: true, pins }];
-    let hellos = hellos.map(|body| message(GroupId::META, body));
+    let hellos = hellos().map(|body| message(GroupId::META, body));
     bodies.into_iter().map(|body| message(GroupId(1), body)).chain(hellos).collect()
+}
+
+fn hellos() -> [Body; 2] {
+    let pins = vec![(NodeId(2), Incarnation(7))];
+    [Body::Hello, Body::HelloReply { formed: true, pins }]
 }
 
 /// Codec format 1, frozen. If this fails, the format has changed: give it a new format byte.
