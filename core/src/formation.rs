@@ -45,7 +45,9 @@ impl Formation {
             known.iter().filter(|&(&node, _)| node != peer).map(|(&node, &pin)| (node, pin));
         let complete = known.len() == self.peers.len() + 1;
         let agrees = complete && others.eq(pins.iter().copied());
-        self.peers.insert(peer, Some(agrees));
+        // A late answer, older than the last one, takes nothing back.
+        let before = self.peers.get(&peer).copied().flatten().unwrap_or(false);
+        self.peers.insert(peer, Some(agrees || before));
         self.vouched |= formed;
     }
 

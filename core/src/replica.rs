@@ -144,6 +144,7 @@ impl Replica {
                 group.end_turn();
             }
             node.shared.expire(mono());
+            node.form();
             node.greet();
             node.run();
         });
@@ -274,7 +275,13 @@ impl Node {
                 shared.answer(peer, GroupId::META, exchange, reply);
             }
         };
-        lock(&self.shared.writer).when_durable(Box::new(answer));
+        let mut writer = lock(&self.shared.writer);
+        if writer.durable() == writer.end() {
+            drop(writer);
+            answer();
+        } else {
+            writer.when_durable(Box::new(answer));
+        }
     }
 
     fn met(

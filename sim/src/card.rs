@@ -25,6 +25,8 @@ pub struct Shrunk {
 pub struct Where {
     /// The folder of this failure, if one was written.
     pub folder: Option<String>,
+    /// The schedule in it that fails like this.
+    pub file: &'static str,
     /// The command that does it again.
     pub replay: String,
 }
@@ -51,9 +53,10 @@ pub fn failure(
     if let Some(folder) = &more.folder {
         let _ = write!(
             card,
-            "\n  keep    cargo sim keep {folder}/shrunk.jsonl what_must_never_happen_again\n  \
-             folder  {folder}/  timeline.html shrunk.jsonl schedule.jsonl world.txt trace.txt \
-             history.jsonl"
+            "\n  keep    cargo sim keep {folder}/{} what_must_never_happen_again\n  \
+             folder  {folder}/  timeline.html card.txt schedule.jsonl world.txt trace.txt \
+             history.jsonl",
+            more.file
         );
     }
     Some(card)

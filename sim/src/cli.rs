@@ -99,7 +99,7 @@ struct Run {
     /// How many.
     #[arg(long, default_value_t = 500)]
     seeds: u64,
-    /// The first: a number, 0x and hexadecimal, or a git hash.
+    /// The first: a number, 0x and hexadecimal, or a whole git hash.
     #[arg(long, value_parser = seed, default_value = "1")]
     start: u64,
     /// Play for so many minutes instead of a number of seeds.
@@ -278,7 +278,8 @@ fn seed(text: &str) -> Result<u64, String> {
         }
         None => text.parse().ok(),
     };
-    parsed.ok_or_else(|| format!("`{text}` is not a number, 0x and hexadecimal, or a git hash"))
+    parsed
+        .ok_or_else(|| format!("`{text}` is not a number, 0x and hexadecimal, or a whole git hash"))
 }
 
 /// Runs the command line. The exit code of a failing run names the kind of failure.

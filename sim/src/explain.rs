@@ -28,6 +28,8 @@ pub struct Explain<'a> {
     pub shrink_for: Duration,
     /// The command that starts the simulator as it was started.
     pub program: String,
+    /// The words it was started with, to be given again.
+    pub words: String,
     /// Called at every attempt, with words for a person who waits.
     pub progress: &'a dyn Fn(&str),
 }
@@ -52,13 +54,16 @@ impl Explain<'_> {
         if first.violation.is_none() {
             return Err("the run is green: nothing to explain".to_owned());
         }
-        let folder = self.folder.join(format!("{:x}", schedule.header.seed));
+        let folder = self.folder.join(format!("{:#x}", schedule.header.seed));
         self.write(&folder, "schedule.jsonl", &mut schedule.to_text(&story(&first)))?;
         self.write(&folder, "world.txt", &mut world(&first))?;
         let (report, lines, shrunk) = self.smaller(&folder, schedule, first, lines, options)?;
+        let file = if shrunk.is_some() { "shrunk.jsonl" } else { "schedule.jsonl" };
+        let replay = format!("{} replay {}/{file} {}", self.program, folder.display(), self.words);
         let more = Where {
             folder: Some(folder.display().to_string()),
-            replay: format!("{} replay {}/shrunk.jsonl", self.program, folder.display()),
+            file,
+            replay: replay.trim_end().to_owned(),
         };
         let card = card::failure(&report, &lines, shrunk.as_ref(), &more);
         let card = card.ok_or("a green run has no card")?;
@@ -89,7 +94,6 @@ impl Explain<'_> {
         options: Options,
     ) -> Result<(Report, Vec<Line>, Option<Shrunk>), String> {
         let (small, attempts) = self.shrink(schedule, &first, options);
-        self.write(folder, "shrunk.jsonl", &mut small.to_text(&story(&first)))?;
         if attempts == 0 {
             return Ok((first, lines, None));
         }
@@ -102,6 +106,7 @@ impl Explain<'_> {
         if !same(&first, &report) {
             return Ok((first, lines, None));
         }
+        self.write(folder, "shrunk.jsonl", &mut small.to_text(&story(&first)))?;
         let shrunk = Shrunk { steps_before: first.totals.steps, attempts };
         Ok((report, small_lines, Some(shrunk)))
     }
@@ -126,8 +131,15 @@ impl Explain<'_> {
             attempt(candidate, options).is_some_and(|failed| failed == property)
         };
         let mut budget = || Instant::now() < deadline;
-        if !budget() || !fails(&start) {
+        if !budget() {
             return (start, 0);
+        }
+        if !fails(&start) {
+            // A panic may have come before its last chances were noted.
+            start.chances.clone_from(&schedule.chances);
+            if !fails(&start) {
+                return (start, 0);
+            }
         }
         Shrinker::new(start, &mut fails, &mut budget).run()
     }

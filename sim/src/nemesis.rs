@@ -29,10 +29,17 @@ impl Nemesis {
             if self.is_over() {
                 return;
             }
-            let node = act.nodes().first().copied().filter(|_| act.nodes().len() == 1);
-            self.stage.world().announce(node.unwrap_or(0), || act.to_string());
+            // What the atlas may refuse is announced when it is done.
+            if !matches!(act, Act::DamageDisk { .. } | Act::WipeDisk { .. }) {
+                self.announce(act);
+            }
             self.act(act).await;
         }
+    }
+
+    fn announce(&self, act: &Act) {
+        let node = act.nodes().first().copied().filter(|_| act.nodes().len() == 1);
+        self.stage.world().announce(node.unwrap_or(0), || act.to_string());
     }
 
     fn is_over(&self) -> bool {
@@ -62,10 +69,16 @@ impl Nemesis {
                 if !self.stage.world().damage_disk(NodeId(*node), *lie, *place) {
                     return;
                 }
+                self.announce(act);
                 self.stage.sleep(*restart_after_ns).await;
                 if !self.is_over() {
-                    self.stage.world().fired(Fault::Crash);
-                    self.stage.world().crash(NodeId(*node), *down_ns);
+                    self.stage.world().crash_by(Fault::Crash, NodeId(*node), *down_ns);
+                }
+            }
+            Act::WipeDisk { node, down_ns } => {
+                let wiped = self.stage.world().wipe_disk(NodeId(*node), *down_ns);
+                if wiped {
+                    self.announce(act);
                 }
             }
             other => self.at_once(other),
@@ -82,8 +95,7 @@ impl Nemesis {
         let mut world = self.stage.world();
         match act {
             Act::Crash { node, down_ns } => {
-                world.fired(Fault::Crash);
-                world.crash(NodeId(*node), *down_ns);
+                world.crash_by(Fault::Crash, NodeId(*node), *down_ns);
             }
             Act::Cut { from, to, both_ways, lasts_ns } => {
                 world.cut(from, to, *both_ways, *lasts_ns);
@@ -111,15 +123,13 @@ impl Nemesis {
                 who(whom).into_iter().for_each(|node| world.fail_disk(node, *fail));
             }
             Act::FillDisk { node, lasts_ns } => world.fill_disk(NodeId(*node), *lasts_ns),
-            Act::WipeDisk { node, down_ns } => {
-                world.wipe_disk(NodeId(*node), *down_ns);
-            }
             Act::JumpWall { node, by_ms } => world.jump_wall(NodeId(*node), *by_ms),
             Act::JumpClock { node, by_ns } => world.jump_clock(NodeId(*node), *by_ns),
             Act::SetRate { node, ppm } => world.set_rate(NodeId(*node), *ppm),
             Act::LeaderBounce { .. }
             | Act::CrashAll { .. }
             | Act::Flap { .. }
+            | Act::WipeDisk { .. }
             | Act::DamageDisk { .. } => {}
         }
     }
@@ -133,8 +143,7 @@ impl Nemesis {
         self.stage.sleep(then_ns).await;
         if !self.is_over() {
             let mut world = self.stage.world();
-            world.fired(Fault::LeaderBounce);
-            world.crash(leader, down_ns);
+            world.crash_by(Fault::LeaderBounce, leader, down_ns);
         }
     }
 

@@ -103,7 +103,7 @@ impl<'a> Shrinker<'a> {
         self.attempt(|schedule| {
             let plan = &mut schedule.plan;
             plan.nodes = 3;
-            plan.damage_max = plan.damage_max.min(2);
+            plan.damage_max = if plan.damage_max > 2 { 2 } else { plan.damage_max.min(1) };
             plan.starts.truncate(3);
             plan.disks.truncate(3);
             plan.clocks.truncate(3);

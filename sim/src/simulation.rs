@@ -123,8 +123,10 @@ pub fn run(schedule: &Schedule, options: Options) -> Report {
 /// A panic's words begin with the invariant's name, if it is one of ours.
 fn of_panic(words: String) -> Violation {
     let name = words.split([':', ' ']).next().unwrap_or("panic").to_owned();
-    let property = if name.contains('_') { name.as_str() } else { "panic" };
-    Violation { class: Class::Crash, ..Violation::safety(property, words.clone()) }
+    // Else the place tells one panic from another.
+    let place = words.rsplit('[').next().unwrap_or_default().trim_end_matches(']');
+    let property = if name.contains('_') { name } else { format!("panic@{place}") };
+    Violation { class: Class::Crash, ..Violation::safety(&property, words.clone()) }
 }
 
 /// Keeps what is known of the run that is under way.

@@ -255,7 +255,7 @@ impl World {
         let kind = self.question(&body);
         let actor = self.trace.keeps().then(|| words::actor(&body));
         self.asked.insert(request, Asked { asker, actor, heard: None, waker: None, kind });
-        let silence = self.now + nanos(timeout);
+        let silence = self.now + self.patience(client, timeout);
         self.schedule(silence, Happening::Hear { request, heard: Heard::Silence });
         let lost = self.plan.request_loss_ppm;
         let lost = self.dice.roll(Fault::RequestLost, client, lost, &mut self.counts);
@@ -331,6 +331,14 @@ impl World {
         }
         self.number += 1;
         self.heap.insert((at, self.number), Box::new(happening));
+    }
+
+    /// How long a client listens: some give up when the node may just be answering, others hear
+    /// also what comes at the deadline, from a node whose clock is slow.
+    fn patience(&mut self, client: u64, timeout: Duration) -> u64 {
+        let longer = self.client_latency(client).is_multiple_of(2);
+        let asked = nanos(timeout);
+        if longer { 2 * asked + 2 * CLIENT_LATENCY_MAX } else { asked }
     }
 
     fn client_latency(&mut self, client: u64) -> u64 {

@@ -24,6 +24,7 @@ pub fn explain(what: &str, folder: PathBuf, seconds: u64, how: &How) -> Outcome 
         folder,
         shrink_for: Duration::from_secs(seconds),
         program: program(),
+        words: how.words().join(" "),
         progress: &progress,
     };
     let explained = explain.explain(&schedule, how.options(schedule.header.seed));
@@ -47,6 +48,7 @@ pub fn shrink(what: &str, out: Option<&Path>, seconds: u64, how: &How) -> Outcom
         folder: PathBuf::new(),
         shrink_for: Duration::from_secs(seconds),
         program: program(),
+        words: how.words().join(" "),
         progress: &progress,
     };
     let (small, attempts) = explain.shrink(&schedule, &first, options);

@@ -135,7 +135,7 @@ pub fn again(replay: &Replay) -> Outcome {
     }
     let words = replay.how.words().join(" ");
     let again = format!("{} replay {} {words}", program(), replay.what);
-    let more = Where { folder: None, replay: again.trim_end().to_owned() };
+    let more = Where { folder: None, file: "", replay: again.trim_end().to_owned() };
     if let Some(card) = card::failure(&report, &lines, None, &more) {
         println!("{card}");
         return Ok(report.violation.map_or(0, |violation| violation.class.exit_code()));

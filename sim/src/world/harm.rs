@@ -8,6 +8,14 @@ use crate::faults::Fault;
 use crate::plan::Plan;
 
 impl World {
+    /// `node` dies of `fault` and starts again after a while, if it is up.
+    pub fn crash_by(&mut self, fault: Fault, node: NodeId, start_after: u64) {
+        if self.nodes[place(node)].is_up() {
+            self.counts.fired(fault);
+            self.crash(node, start_after);
+        }
+    }
+
     /// `node`'s process stands still for a while.
     pub fn pause(&mut self, node: NodeId, lasts: u64) {
         self.counts.fired(Fault::Pause);

@@ -125,6 +125,9 @@ impl Node {
         let wal = Replica::format_wal(&self.identity);
         self.synced = wal.len();
         self.disk = Disk::new(wal, plan.disks[place(self.id)], seed.child("disk").rng());
+        if plan.disks_lie {
+            self.disk.lie_about_young_writes();
+        }
         self.refuses = false;
     }
 
@@ -383,8 +386,15 @@ impl World {
         let dies_after = self.dies_after(id, effects.len());
         self.plan_wake(id);
         let mut fatal = false;
-        for effect in effects.into_iter().take(dies_after.unwrap_or(usize::MAX)) {
-            fatal |= self.run(id, effect);
+        for (place, effect) in effects.into_iter().enumerate() {
+            match effect {
+                effect if dies_after.is_none_or(|last| place < last) => {
+                    fatal |= self.run(id, effect);
+                }
+                // It has happened inside, and others may have heard of it already.
+                Effect::Event(event) => self.observe(id, &event),
+                _ => {}
+            }
         }
         self.after_turn(id, fatal, saw_failure, dies_after.is_some());
     }
