@@ -45,7 +45,7 @@ pub const OPLOG_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// How far one leader's stamps may run ahead of its own monotonic clock (ADR 4).
 pub const COMMITTED_TIME_SLACK: Duration = Duration::from_secs(10);
-/// How often a node that is not formed asks the peers it has not met (ADR 7).
+/// How often a node that is not formed asks its peers (ADR 7).
 pub const HELLO_EVERY: Duration = Duration::from_millis(50);
 /// Longest a request may ask to wait.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);

@@ -250,14 +250,15 @@ impl Node {
 
     /// Takes part from here on, if every other node was met.
     fn form(&mut self) {
-        let durable = lock(&self.shared.writer).durable();
-        if self.formation.take_if(|formation| formation.is_complete(durable)).is_some() {
+        let shared = &self.shared;
+        let durable = || lock(&shared.writer).durable();
+        if self.formation.take_if(|formation| formation.is_complete(durable())).is_some() {
             self.shared.emit(Effect::Event(Event::Formed));
             self.groups.values().for_each(|group| group.initialize());
         }
     }
 
-    /// Asks the peers that an unformed node has not met.
+    /// Asks every peer, while this node is not formed.
     fn greet(&mut self) {
         let due = self.formation.as_mut().map(|formation| formation.due(mono()));
         for peer in due.into_iter().flatten() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::checks::Property;
 use crate::plan::NAMESPACES;
@@ -255,7 +256,7 @@ pub fn recording(report: &Report, mut lines: Vec<Line>, more: &Where) -> Recordi
     let violation = report.violation.as_ref();
     Recording {
         seed: format!("{:#x}", report.schedule.header.seed),
-        commit: commit(),
+        commit: commit().to_owned(),
         verdict: violation.map_or(String::new(), |v| format!("{} {}", v.class.name(), v.property)),
         explanation: violation.map_or(String::new(), |v| v.explanation.clone()),
         world: report.schedule.plan.to_string().lines().map(str::to_owned).collect(),
@@ -267,8 +268,13 @@ pub fn recording(report: &Report, mut lines: Vec<Line>, more: &Where) -> Recordi
     }
 }
 
-/// A seed is valid only with its commit.
-pub fn commit() -> String {
+/// A seed is valid only with its commit. Asked of git once.
+pub fn commit() -> &'static str {
+    static COMMIT: OnceLock<String> = OnceLock::new();
+    COMMIT.get_or_init(ask_git)
+}
+
+fn ask_git() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -68,30 +68,27 @@ enum Act {
     Coverage(Run),
     /// A sweep's other half; not for people.
     #[command(hide = true)]
-    Worker {
-        #[arg(long)]
-        start: u64,
-        #[arg(long)]
-        seeds: u64,
-        #[command(flatten)]
-        how: How,
-    },
+    Worker(Range),
     /// Says the hash of each seed's whole trace, one a line; not for people.
     #[command(hide = true)]
-    Hashes {
-        #[arg(long)]
-        start: u64,
-        #[arg(long)]
-        seeds: u64,
-        #[command(flatten)]
-        how: How,
-    },
+    Hashes(Range),
     /// Plays the schedule on standard input; not for people.
     #[command(hide = true)]
     Attempt {
         #[command(flatten)]
         how: How,
     },
+}
+
+/// Some seeds, one after the other.
+#[derive(Args, Clone)]
+struct Range {
+    #[arg(long)]
+    start: u64,
+    #[arg(long)]
+    seeds: u64,
+    #[command(flatten)]
+    how: How,
 }
 
 #[derive(Args, Clone)]
@@ -296,10 +293,10 @@ pub fn main() -> ExitCode {
         }
         Act::Keep { file, name } => failing::keep(&file, &name),
         Act::Mutants(hunt) => mutants::hunt(&hunt),
-        Act::Worker { start, seeds, how } => {
+        Act::Worker(Range { start, seeds, how }) => {
             Ok(sweep::work(start, seeds, |seed| (how.schedule(seed), how.options(seed))))
         }
-        Act::Hashes { start, seeds, how } => Ok(play::hashes(start, seeds, &how)),
+        Act::Hashes(Range { start, seeds, how }) => Ok(play::hashes(start, seeds, &how)),
         Act::Attempt { how } => failing::attempt(&how),
     };
     match code {

@@ -20,18 +20,24 @@ use crate::{timeline, trace};
 /// Wall time of one attempt to shrink; one that takes longer counts as not failing.
 const ATTEMPT_MAX: Duration = Duration::from_secs(20);
 
+/// How hard to try to make a schedule small.
+pub struct Effort<'a> {
+    /// Wall time; zero does not shrink.
+    pub time: Duration,
+    /// Called at every attempt, with words for a person who waits.
+    pub progress: &'a dyn Fn(&str),
+}
+
 /// What to do with a failing schedule.
 pub struct Explain<'a> {
     /// Where folders of failures go.
     pub folder: PathBuf,
-    /// Wall time for shrinking; zero does not shrink.
-    pub shrink_for: Duration,
+    /// How hard to shrink it.
+    pub effort: Effort<'a>,
     /// The command that starts the simulator as it was started.
     pub program: String,
     /// The words it was started with, to be given again.
     pub words: String,
-    /// Called at every attempt, with words for a person who waits.
-    pub progress: &'a dyn Fn(&str),
 }
 
 /// What came of it.
@@ -55,8 +61,8 @@ impl Explain<'_> {
             return Err("the run is green: nothing to explain".to_owned());
         }
         let folder = self.folder.join(format!("{:#x}", schedule.header.seed));
-        self.write(&folder, "schedule.jsonl", &mut schedule.to_text(&story(&first)))?;
-        self.write(&folder, "world.txt", &mut world(&first))?;
+        write(&folder, "schedule.jsonl", &schedule.to_text(&story(&first)))?;
+        write(&folder, "world.txt", &world(&first))?;
         let (report, lines, shrunk) = self.smaller(&folder, schedule, first, lines, options)?;
         let file = if shrunk.is_some() { "shrunk.jsonl" } else { "schedule.jsonl" };
         let replay = format!("{} replay {}/{file} {}", self.program, folder.display(), self.words);
@@ -67,21 +73,12 @@ impl Explain<'_> {
         };
         let card = card::failure(&report, &lines, shrunk.as_ref(), &more);
         let card = card.ok_or("a green run has no card")?;
-        self.write(&folder, "card.txt", &mut card.clone())?;
-        self.write(&folder, "trace.txt", &mut trace_text(&lines))?;
-        self.write(&folder, "history.jsonl", &mut history(&lines))?;
+        write(&folder, "card.txt", &format!("{card}\n"))?;
+        write(&folder, "trace.txt", &trace_text(&lines))?;
+        write(&folder, "history.jsonl", &history(&lines))?;
         let page = timeline::page(&card::recording(&report, lines, &more));
-        self.write(&folder, "timeline.html", &mut page.clone())?;
+        write(&folder, "timeline.html", &page)?;
         Ok(Explained { card, report })
-    }
-
-    fn write(&self, folder: &Path, name: &str, text: &mut String) -> Result<(), String> {
-        let path = folder.join(name);
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
-        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
-        written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
     }
 
     /// The shrunk run, if shrinking is wanted and possible, else the first one.
@@ -93,10 +90,9 @@ impl Explain<'_> {
         lines: Vec<Line>,
         options: Options,
     ) -> Result<(Report, Vec<Line>, Option<Shrunk>), String> {
-        let (small, attempts) = self.shrink(schedule, &first, options);
-        if attempts == 0 {
+        let Some((small, attempts)) = self.effort.shrink(schedule, &first, options) else {
             return Ok((first, lines, None));
-        }
+        };
         let report = simulation::run(&small, options);
         let small_lines = trace::take_lines();
         let same = |a: &Report, b: &Report| match (&a.violation, &b.violation) {
@@ -106,19 +102,26 @@ impl Explain<'_> {
         if !same(&first, &report) {
             return Ok((first, lines, None));
         }
-        self.write(folder, "shrunk.jsonl", &mut small.to_text(&story(&first)))?;
+        write(folder, "shrunk.jsonl", &small.to_text(&story(&first)))?;
         let shrunk = Shrunk { steps_before: first.totals.steps, attempts };
         Ok((report, small_lines, Some(shrunk)))
     }
+}
 
+impl Effort<'_> {
     /// The smallest schedule found in which the same property fails, and how many were tried.
-    pub fn shrink(&self, schedule: &Schedule, first: &Report, options: Options) -> (Schedule, u64) {
-        let Some(violation) = &first.violation else { return (schedule.clone(), 0) };
-        let property = violation.property.clone();
+    /// `None` if there was no time, or if it does not fail when a fresh process plays it.
+    pub fn shrink(
+        &self,
+        schedule: &Schedule,
+        first: &Report,
+        options: Options,
+    ) -> Option<(Schedule, u64)> {
+        let property = first.violation.as_ref()?.property.clone();
         let mut start = schedule.clone();
         start.header.property = Some(property.clone());
         start.chances.get_or_insert_with(|| first.chances.clone());
-        let deadline = Instant::now() + self.shrink_for;
+        let deadline = Instant::now() + self.time;
         let mut tried = 0;
         let mut fails = |candidate: &Schedule| {
             tried += 1;
@@ -132,17 +135,23 @@ impl Explain<'_> {
         };
         let mut budget = || Instant::now() < deadline;
         if !budget() {
-            return (start, 0);
+            return None;
         }
         if !fails(&start) {
             // A panic may have come before its last chances were noted.
             start.chances.clone_from(&schedule.chances);
             if !fails(&start) {
-                return (start, 0);
+                return None;
             }
         }
-        Shrinker::new(start, &mut fails, &mut budget).run()
+        Some(Shrinker::new(start, &mut fails, &mut budget).run())
     }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), String> {
+    let path = folder.join(name);
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
+    written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 /// The property that fails when a fresh process plays `schedule`: a hang or a runaway allocation

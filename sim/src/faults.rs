@@ -1,40 +1,17 @@
 //! The kinds of fault, and a count of how often each fired: a fault that never fires tests nothing.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-macro_rules! faults {
-    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
-        /// One kind of fault.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum Fault {
-            $($(#[doc = $doc])* $variant,)*
-        }
+use crate::tally::tallied;
 
-        impl Fault {
-            /// Every kind.
-            pub const ALL: &[Fault] = &[$(Fault::$variant,)*];
+tallied! {
+    /// One kind of fault.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Fault,
+    /// How often each kind fired.
+    Counts by fired,
 
-            /// The name in summaries, cards and schedules.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Fault::$variant => $name,)*
-                }
-            }
-
-            /// What it is, in one line.
-            pub fn meaning(self) -> &'static str {
-                match self {
-                    $(Fault::$variant => concat!($($doc),*).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-faults! {
     /// One node dies, and is back after milliseconds or more than a second.
     Crash = "crash",
     /// Several or all nodes die at once.
@@ -105,36 +82,4 @@ faults! {
     RequestLost = "request_lost",
     /// The answer to a client was lost on the way.
     ReplyLost = "reply_lost",
-}
-
-/// How often each kind fired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts([u64; Fault::ALL.len()]);
-
-impl Default for Counts {
-    fn default() -> Counts {
-        Counts([0; Fault::ALL.len()])
-    }
-}
-
-impl Counts {
-    /// `fault` fired.
-    pub fn fired(&mut self, fault: Fault) {
-        self.0[fault as usize] += 1;
-    }
-
-    /// How often `fault` fired.
-    pub fn of(&self, fault: Fault) -> u64 {
-        self.0[fault as usize]
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fired = Fault::ALL.iter().filter(|&&fault| self.of(fault) > 0);
-        let words: Vec<_> =
-            fired.map(|&fault| format!("{} {}", fault.name(), self.of(fault))).collect();
-        f.write_str(if words.is_empty() { "none" } else { "" })?;
-        f.write_str(&words.join(", "))
-    }
 }

@@ -37,6 +37,7 @@ pub mod shrink;
 pub mod simulation;
 pub mod stage;
 pub mod sweep;
+mod tally;
 pub mod timeline;
 pub mod trace;
 pub mod words;

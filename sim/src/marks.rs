@@ -1,37 +1,13 @@
 //! Rare situations that a sweep should have seen: a green run that never met them proves less.
 
-use std::fmt;
+use crate::tally::tallied;
 
-macro_rules! marks {
-    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
-        /// One situation.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Mark {
-            $($(#[doc = $doc])* $variant,)*
-        }
+tallied! {
+    /// One situation.
+    Mark,
+    /// How often each situation was met.
+    Marks by met,
 
-        impl Mark {
-            /// Every situation.
-            pub const ALL: &[Mark] = &[$(Mark::$variant,)*];
-
-            /// The name in summaries.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Mark::$variant => $name,)*
-                }
-            }
-
-            /// What it is, in one line.
-            pub fn meaning(self) -> &'static str {
-                match self {
-                    $(Mark::$variant => concat!($($doc),*).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-marks! {
     /// A leader was elected after another one.
     LeaderChanged = "leader_changed",
     /// Two nodes led a group at once, in different terms.
@@ -78,34 +54,4 @@ marks! {
     StaleAnswerDropped = "stale_answer_dropped",
     /// A node restarted before its cluster had formed.
     RestartedUnformed = "restarted_unformed",
-}
-
-/// How often each situation was met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Marks([u64; Mark::ALL.len()]);
-
-impl Default for Marks {
-    fn default() -> Marks {
-        Marks([0; Mark::ALL.len()])
-    }
-}
-
-impl Marks {
-    /// `mark` was met.
-    pub fn met(&mut self, mark: Mark) {
-        self.0[mark as usize] += 1;
-    }
-
-    /// How often `mark` was met.
-    pub fn of(&self, mark: Mark) -> u64 {
-        self.0[mark as usize]
-    }
-}
-
-impl fmt::Display for Marks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let met = Mark::ALL.iter().filter(|&&mark| self.of(mark) > 0);
-        let words: Vec<_> = met.map(|&mark| format!("{} {}", mark.name(), self.of(mark))).collect();
-        f.write_str(&words.join(", "))
-    }
 }

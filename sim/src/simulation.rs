@@ -124,7 +124,7 @@ pub fn run(schedule: &Schedule, options: Options) -> Report {
 fn of_panic(words: String) -> Violation {
     let name = words.split([':', ' ']).next().unwrap_or("panic").to_owned();
     // Else the place tells one panic from another.
-    let place = words.rsplit('[').next().unwrap_or_default().trim_end_matches(']');
+    let place = words.rsplit_once('[').map_or("nowhere", |(_, place)| place.trim_end_matches(']'));
     let property = if name.contains('_') { name } else { format!("panic@{place}") };
     Violation { class: Class::Crash, ..Violation::safety(&property, words.clone()) }
 }

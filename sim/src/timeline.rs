@@ -84,20 +84,8 @@ mod tests {
     const HOSTILE: &str = "</script><img src=x onerror=alert(1)><!-- {{script}} <script>";
 
     fn line(number: u64, node: u64, kind: Kind, text: &str) -> Line {
-        Line {
-            number,
-            at: number * 1_000_000,
-            node,
-            kind,
-            group: 1,
-            text: text.to_owned(),
-            state: None,
-            message: None,
-            to: None,
-            client: None,
-            op: None,
-            actor: None,
-        }
+        let text = text.to_owned();
+        Line { group: 1, text, ..Line::new(number, number * 1_000_000, node, kind) }
     }
 
     fn state(role: char, term: u64, head: u64, commit: u64) -> Option<State> {

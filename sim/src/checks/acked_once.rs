@@ -114,13 +114,11 @@ fn versions(entries: &[&Entry]) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{deleted, put, saw, unheard, written};
+    use crate::checks::tests::{deleted, put, rejected, saw, unheard, written};
 
     #[track_caller]
     fn rejects(entries: &[Entry], words: &str) {
-        let violation = check(entries).expect_err("it must be rejected");
-        assert_eq!(violation.property, "acked_once");
-        assert!(violation.explanation.contains(words), "{violation}");
+        let violation = rejected(check(entries), "acked_once", words);
         assert!(violation.about.is_some());
     }
 

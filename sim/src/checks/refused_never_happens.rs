@@ -79,13 +79,11 @@ impl<'a> Writers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{create, deleted, exists, put, saw, unheard, written};
+    use crate::checks::tests::{create, deleted, exists, put, rejected, saw, unheard, written};
 
     #[track_caller]
     fn rejects(entries: &[Entry], words: &str) {
-        let violation = check(entries).expect_err("it must be rejected");
-        assert_eq!(violation.property, "refused_never_happens");
-        assert!(violation.explanation.contains(words), "{violation}");
+        rejected(check(entries), "refused_never_happens", words);
     }
 
     #[test]

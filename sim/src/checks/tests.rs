@@ -46,6 +46,19 @@ pub fn change(number: u64, actor: u64, times: Times, operation: Operation, fate:
     Entry { number, client: number, namespace: 0, actor, ask, call, ret, fate }
 }
 
+/// The verdict rejects, by this property and with these words.
+#[track_caller]
+pub fn rejected<T: std::fmt::Debug>(
+    verdict: Result<T, super::Violation>,
+    property: &str,
+    words: &str,
+) -> super::Violation {
+    let violation = verdict.expect_err("it must be rejected");
+    assert_eq!(violation.property, property);
+    assert!(violation.explanation.contains(words), "{violation}");
+    violation
+}
+
 pub fn put(number: u64, actor: u64, times: Times, fate: Fate) -> Entry {
     change(number, actor, times, Operation::Put { value: value(number) }, fate)
 }

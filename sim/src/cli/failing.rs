@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::{How, Outcome, program};
-use crate::explain::Explain;
+use crate::explain::{Effort, Explain};
 use crate::schedule::Schedule;
 use crate::simulation::{self, Options};
 use crate::sweep;
@@ -22,10 +22,9 @@ pub fn explain(what: &str, folder: PathBuf, seconds: u64, how: &How) -> Outcome 
     let progress = |words: &str| bar.set_message(words.to_owned());
     let explain = Explain {
         folder,
-        shrink_for: Duration::from_secs(seconds),
+        effort: Effort { time: Duration::from_secs(seconds), progress: &progress },
         program: program(),
         words: how.words().join(" "),
-        progress: &progress,
     };
     let explained = explain.explain(&schedule, how.options(schedule.header.seed));
     bar.finish_and_clear();
@@ -44,15 +43,14 @@ pub fn shrink(what: &str, out: Option<&Path>, seconds: u64, how: &How) -> Outcom
     };
     let bar = ProgressBar::new_spinner();
     let progress = |words: &str| bar.set_message(words.to_owned());
-    let explain = Explain {
-        folder: PathBuf::new(),
-        shrink_for: Duration::from_secs(seconds),
-        program: program(),
-        words: how.words().join(" "),
-        progress: &progress,
-    };
-    let (small, attempts) = explain.shrink(&schedule, &first, options);
+    let effort = Effort { time: Duration::from_secs(seconds), progress: &progress };
+    let shrunk = effort.shrink(&schedule, &first, options);
     bar.finish_and_clear();
+    let (small, attempts) = shrunk.ok_or_else(|| {
+        format!(
+            "{what} was not shrunk: no time, or it is green when played again from its schedule"
+        )
+    })?;
     let text = small.to_text(&violation.to_string());
     match out {
         None => print!("{text}"),

@@ -186,7 +186,7 @@ impl World {
         node.wake_at = None;
         node.disk_failed = false;
         node.synced = node.disk.crash(torn, &mut self.counts);
-        let left = node.disk.image().disk.wal.len();
+        let left = node.disk.written();
         let (synced, waiting) = (node.synced, std::mem::take(&mut node.waiting));
         self.roles.retain(|&(_, node), _| node != id);
         let number = self.note(id.0, Kind::Dies, &left.to_le_bytes(), |line| {
@@ -386,9 +386,9 @@ impl World {
         let dies_after = self.dies_after(id, effects.len());
         self.plan_wake(id);
         let mut fatal = false;
-        for (place, effect) in effects.into_iter().enumerate() {
+        for (number, effect) in effects.into_iter().enumerate() {
             match effect {
-                effect if dies_after.is_none_or(|last| place < last) => {
+                effect if dies_after.is_none_or(|last| number < last) => {
                     fatal |= self.run(id, effect);
                 }
                 // It has happened inside, and others may have heard of it already.

@@ -1,11 +1,9 @@
 use super::*;
-use crate::checks::tests::{deleted, peeked, put, saw, unheard, written};
+use crate::checks::tests::{deleted, peeked, put, rejected, saw, unheard, written};
 
 #[track_caller]
 fn rejects(entries: &[Entry], words: &str) {
-    let violation = check(entries).expect_err("it must be rejected");
-    assert_eq!(violation.property, "eventual_reads_are_past");
-    assert!(violation.explanation.contains(words), "{violation}");
+    let violation = rejected(check(entries), "eventual_reads_are_past", words);
     assert!(violation.about.is_some());
 }
 

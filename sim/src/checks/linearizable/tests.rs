@@ -4,14 +4,12 @@ use understudy_core::Refusal;
 
 use super::*;
 use crate::checks::tests::{
-    change, create, deleted, exists, peeked, put, saw, token, unheard, written,
+    change, create, deleted, exists, peeked, put, rejected, saw, token, unheard, written,
 };
 
 #[track_caller]
 fn rejects(entries: &[Entry], words: &str) {
-    let violation = check(entries).expect_err("it must be rejected");
-    assert_eq!(violation.property, "linearizable");
-    assert!(violation.explanation.contains(words), "{violation}");
+    let violation = rejected(check(entries), "linearizable", words);
     assert!(violation.about.is_some());
 }
 
