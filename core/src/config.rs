@@ -1,5 +1,6 @@
 //! What must be equal on every node of a cluster.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,20 @@ pub struct ClusterConfig {
     pub nodes: Vec<NodeId>,
     /// Each is one Raft group for now; the group's number is its place here, from 1.
     pub namespaces: Vec<Namespace>,
+    /// Where each namespace keeps its rows; one that is not listed, in memory.
+    pub storage: BTreeMap<Namespace, Storage>,
     /// The clocks of consensus.
     pub timing: Timing,
+}
+
+/// Where a namespace keeps its rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Storage {
+    /// In the core's own table, whole; on disk as checkpoints and the log behind them.
+    #[default]
+    Memory,
+    /// In the node's [`crate::backend::Backend`]: many times larger than memory.
+    Backend,
 }
 
 /// The clocks of consensus.
@@ -67,6 +80,9 @@ impl ClusterConfig {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("namespace `{}` is listed twice", twice[0]));
         }
+        if let Some(stray) = self.storage.keys().find(|name| !self.namespaces.contains(name)) {
+            return Err(format!("`storage` names `{stray}`, which is no namespace; list it first"));
+        }
         // One lost heartbeat, and one that is late, must not start an election.
         if heartbeat.is_zero() || heartbeat * 3 > election_min {
             return Err("`election_min` must be at least three heartbeats".to_owned());
@@ -81,6 +97,11 @@ impl ClusterConfig {
     pub fn group(&self, namespace: &Namespace) -> Option<GroupId> {
         let place = self.namespaces.iter().position(|listed| listed == namespace)?;
         u32::try_from(place + 1).ok().map(GroupId)
+    }
+
+    /// Where `namespace` keeps its rows.
+    pub fn storage(&self, namespace: &Namespace) -> Storage {
+        self.storage.get(namespace).copied().unwrap_or_default()
     }
 
     /// Every group with its namespace.

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::backend::WriteBatch;
 use crate::command::{Outcome, Refusal};
+use crate::disk::{DiskOp, FileName};
 use crate::event::Event;
 use crate::input::{IoId, RequestId};
 use crate::limits;
 use crate::message::Message;
-use crate::types::{NodeId, OpId, Record, Token, Version};
+use crate::types::{GroupId, NodeId, OpId, Record, Token, Version};
 
 /// One thing the driver must do. No effect's correctness depends on the order in which the driver
 /// runs them, but that writes stay in the order issued.
@@ -31,6 +33,37 @@ pub enum Effect {
         /// One or more whole frames.
         bytes: Vec<u8>,
     },
+    /// Work on files that are not the log, in order, one effect after the other; then come back as
+    /// [`crate::Input::Files`]. Nothing is durable but what the operations themselves sync. It may
+    /// take long and must hold up neither steps nor the log.
+    Files {
+        /// Names the completion.
+        io: IoId,
+        /// In order.
+        ops: Vec<DiskOp>,
+    },
+    /// Read a file, after all [`Effect::Files`] before it; then come back as
+    /// [`crate::Input::FileRead`].
+    FileRead {
+        /// Names the completion.
+        io: IoId,
+        /// The file.
+        file: FileName,
+        /// From which byte.
+        offset: u64,
+        /// Bytes; fewer come only where the file ends.
+        length: usize,
+    },
+    /// Work on the store of a group that has one outside the core, in the order issued; then come
+    /// back as [`crate::Input::Store`].
+    Store {
+        /// Names the completion.
+        io: IoId,
+        /// Whose rows.
+        group: GroupId,
+        /// What.
+        op: StoreOp,
+    },
     /// At most once per request.
     Reply {
         /// Who waits.
@@ -45,6 +78,22 @@ pub enum Effect {
         /// Why, in one line.
         reason: String,
     },
+}
+
+/// What a replica asks of a group's [`crate::backend::Backend`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOp {
+    /// Reads rows; sees every write issued before. Comes back as [`crate::input::StoreDone::Rows`].
+    Read(Vec<Vec<u8>>),
+    /// Writes a batch; done when it is visible. Durable only after a [`StoreOp::Flush`].
+    Write(WriteBatch),
+    /// Makes everything written before durable.
+    Flush,
+    /// Writes the group's state, as it is when this runs, to a file by
+    /// [`crate::snapshot::export`], syncs it and its folder. Later operations need not wait for it.
+    Export(FileName),
+    /// Replaces the group's state by a file's, by [`crate::snapshot::import`], durably.
+    Import(FileName),
 }
 
 /// What a client hears.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backend::BackendError;
 use crate::command::Operation;
 use crate::message::Message;
 use crate::types::{ActorId, Boot, Namespace, OpId};
@@ -33,8 +34,38 @@ pub enum Input {
         /// What came of it.
         result: Result<(), IoFailed>,
     },
+    /// The operations of an [`crate::Effect::Files`] are done, or one failed and the rest were left.
+    Files {
+        /// Which.
+        io: IoId,
+        /// What came of them.
+        result: Result<(), IoFailed>,
+    },
+    /// What an [`crate::Effect::FileRead`] read.
+    FileRead {
+        /// Which.
+        io: IoId,
+        /// The bytes.
+        result: Result<Vec<u8>, IoFailed>,
+    },
+    /// What came of an [`crate::Effect::Store`].
+    Store {
+        /// Which.
+        io: IoId,
+        /// What came of it.
+        result: Result<StoreDone, BackendError>,
+    },
     /// The time of [`crate::Replica::deadline`] has come. Early or needless ones do no harm.
     Wake,
+}
+
+/// What a [`crate::effect::StoreOp`] came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreDone {
+    /// The values of the keys, in the order asked.
+    Rows(Vec<Option<Vec<u8>>>),
+    /// It is done.
+    Done,
 }
 
 /// A client's request, as checked by the edge.

@@ -26,9 +26,11 @@ macro_rules! planted {
 }
 
 mod apply;
+pub mod backend;
 pub mod codec;
 pub mod command;
 pub mod config;
+pub mod disk;
 pub mod effect;
 pub mod event;
 mod formation;
@@ -41,6 +43,7 @@ mod oplog;
 mod raft;
 pub mod replica;
 pub mod seed;
+pub mod snapshot;
 mod startup;
 pub mod status;
 mod store;
@@ -48,7 +51,8 @@ pub mod types;
 mod wal;
 
 pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
-pub use config::{ClusterConfig, Timing};
+pub use config::{ClusterConfig, Storage, Timing};
+pub use disk::{DiskOp, FileName};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
 pub use event::{DropReason, Event, Role};
 pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};

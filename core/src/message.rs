@@ -144,13 +144,17 @@ pub enum Payload {
     Blank,
     /// Client commands.
     Batch(Batch),
-    /// The voters of the group: one set, or two while a joint change runs.
-    Membership {
-        /// Each is a set of voters; all must agree.
-        configs: Vec<Vec<NodeId>>,
-        /// Voters and learners.
-        nodes: Vec<NodeId>,
-    },
+    /// The members of the group from here on.
+    Membership(Members),
+}
+
+/// Who has a say in a group, and who only listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// Each is a set of voters, and all must agree: one set, or two while a joint change runs.
+    pub configs: Vec<Vec<NodeId>>,
+    /// Voters and learners.
+    pub nodes: Vec<NodeId>,
 }
 
 /// See [`Body::AppendReply`].

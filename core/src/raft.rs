@@ -31,6 +31,7 @@ openraft::declare_raft_types!(
 pub(crate) type Raft = openraft::Raft<TypeConfig, machine::Machine>;
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
+pub(crate) type RaftMembership = openraft::Membership<NodeId, openraft::EmptyNode>;
 pub(crate) type RaftVote = openraft::alias::VoteOf<TypeConfig>;
 
 impl std::fmt::Display for Batch {

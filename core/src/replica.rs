@@ -354,7 +354,7 @@ impl Node {
                     self.fatal = true;
                 }
             }
-            Input::Wake => {}
+            Input::Files { .. } | Input::FileRead { .. } | Input::Store { .. } | Input::Wake => {}
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use understudy_core::codec::{decode, encode};
 use understudy_core::message::{
     Append, AppendReply, Applied, AskVote, Body, Exchange, ForwardFailed, LogEntry, LogPosition,
-    Payload, Vote, VoteReply,
+    Members, Payload, Vote, VoteReply,
 };
 use understudy_core::*;
 
@@ -47,7 +47,7 @@ fn every_message() -> Vec<Message> {
     let entries = [
         Payload::Blank,
         Payload::Batch(batch),
-        Payload::Membership { configs: vec![voters.clone()], nodes: voters },
+        Payload::Membership(Members { configs: vec![voters.clone()], nodes: voters }),
     ]
     .into_iter()
     .map(|payload| LogEntry { position, payload })
@@ -152,6 +152,7 @@ fn a_log_altered_anywhere_is_recovered_or_refused() {
         cluster: ClusterId("c".to_owned()),
         nodes: vec![NodeId(1)],
         namespaces: vec![Namespace::new("n").unwrap()],
+        storage: Default::default(),
         timing: Timing::production(),
     };
     let wal = real_log(&config, &identity);

@@ -365,6 +365,7 @@ fn write_configs(dir: &Path, shape: &Shape) -> anyhow::Result<()> {
             cluster: ClusterSection {
                 name: "local".to_owned(),
                 namespaces: namespaces.clone(),
+                storage: Default::default(),
                 timing: TimingSection::default(),
                 nodes: nodes.clone(),
             },

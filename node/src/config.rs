@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Timing};
+use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Storage, Timing};
 
 /// One process of the cluster and where it finds the others.
 #[derive(Clone, Debug)]
@@ -64,11 +64,24 @@ pub struct ClusterSection {
     pub name: String,
     /// Each is one Raft group; their order matters.
     pub namespaces: Vec<String>,
+    /// Where a namespace keeps its rows: `memory`, which is the default, or `rocksdb`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, StorageWord>,
     /// The clocks of consensus.
     #[serde(default)]
     pub timing: TimingSection,
     /// The members.
     pub nodes: Vec<NodeSection>,
+}
+
+/// Where a namespace keeps its rows, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageWord {
+    /// In memory, with checkpoints on disk.
+    Memory,
+    /// In RocksDB.
+    RocksDb,
 }
 
 /// The `[cluster.timing]` section; what is left out is as in production.
@@ -150,6 +163,7 @@ impl NodeConfig {
             cluster: ClusterSection {
                 name: self.cluster.cluster.0.clone(),
                 namespaces: self.cluster.namespaces.iter().map(ToString::to_string).collect(),
+                storage: storage_words(&self.cluster.storage),
                 timing: TimingSection {
                     heartbeat: Some(Span(heartbeat)),
                     election_min: Some(Span(election_min)),
@@ -168,6 +182,23 @@ impl NodeConfig {
         };
         toml::to_string(&file).expect("config_total: a configuration always prints")
     }
+}
+
+impl StorageWord {
+    fn storage(self) -> Storage {
+        match self {
+            StorageWord::Memory => Storage::Memory,
+            StorageWord::RocksDb => Storage::Backend,
+        }
+    }
+}
+
+fn storage_words(storage: &BTreeMap<Namespace, Storage>) -> BTreeMap<String, StorageWord> {
+    let word = |storage: &Storage| match storage {
+        Storage::Memory => StorageWord::Memory,
+        Storage::Backend => StorageWord::RocksDb,
+    };
+    storage.iter().map(|(name, storage)| (name.to_string(), word(storage))).collect()
 }
 
 fn members(nodes: &[NodeSection]) -> anyhow::Result<BTreeMap<NodeId, Member>> {
@@ -197,7 +228,13 @@ fn cluster(section: &ClusterSection, nodes: Vec<NodeId>) -> anyhow::Result<Clust
         }
     }
     let namespaces: Result<Vec<_>, _> = section.namespaces.iter().map(Namespace::new).collect();
+    let storage: Result<_, String> = section
+        .storage
+        .iter()
+        .map(|(name, word)| Ok((Namespace::new(name)?, word.storage())))
+        .collect();
     let config = ClusterConfig {
+        storage: storage.map_err(anyhow::Error::msg)?,
         cluster: ClusterId(section.name.clone()),
         nodes,
         namespaces: namespaces.map_err(anyhow::Error::msg)?,

@@ -255,6 +255,9 @@ impl Driver {
                     // Fails only when the thread is gone; its last completion says why.
                     let _ = self.writes.send(WalWrite { io, offset, bytes });
                 }
+                Effect::Files { .. } | Effect::FileRead { .. } | Effect::Store { .. } => {
+                    unreachable!("the core does not ask for it yet")
+                }
                 Effect::Reply { request, response } => {
                     if let Some(reply) = self.waiting.remove(&request.0) {
                         let _ = reply.send(response);

@@ -162,7 +162,7 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
     let named = |name: &str, a: &dyn fmt::Debug, b: &dyn fmt::Debug| {
         Some(format!("`{name}` is {a:?} here and {b:?} there"))
     };
-    let ClusterConfig { cluster, nodes, namespaces, timing } = own;
+    let ClusterConfig { cluster, nodes, namespaces, storage, timing } = own;
     if *cluster != other.cluster {
         return named("cluster.name", &cluster.0, &other.cluster.0);
     }
@@ -175,6 +175,9 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
             config.namespaces.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         return named("cluster.namespaces", &names(own), &names(other));
+    }
+    if *storage != other.storage {
+        return named("cluster.storage", storage, &other.storage);
     }
     (*timing != other.timing).then(|| named("cluster.timing", timing, &other.timing)).flatten()
 }
@@ -231,6 +234,7 @@ mod tests {
             cluster: ClusterId("ours".to_owned()),
             nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
             namespaces: vec![Namespace::new("default").unwrap()],
+            storage: Default::default(),
             timing: Timing::production(),
         };
         change(&mut config);

@@ -182,6 +182,7 @@ impl Plan {
             cluster: ClusterId("sim".to_owned()),
             nodes: (1..=self.nodes).map(NodeId).collect(),
             namespaces: namespaces.map(namespace).collect(),
+            storage: std::collections::BTreeMap::new(),
             timing: Timing::production(),
         }
     }

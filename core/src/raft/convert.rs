@@ -6,9 +6,9 @@ use openraft::impls::leader_id_std::LeaderId;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 use openraft::{EmptyNode, EntryPayload, Membership};
 
-use super::{Entry, LogId, RaftVote, TypeConfig};
+use super::{Entry, LogId, RaftMembership, RaftVote, TypeConfig};
 use crate::message::{
-    Append, AppendReply, AskVote, LogEntry, LogPosition, Payload, Vote, VoteReply,
+    Append, AppendReply, AskVote, LogEntry, LogPosition, Members, Payload, Vote, VoteReply,
 };
 
 pub fn position(id: &LogId) -> LogPosition {
@@ -33,16 +33,26 @@ pub fn log_entry(entry: &Entry) -> LogEntry {
     let payload = match &entry.payload {
         EntryPayload::Blank => Payload::Blank,
         EntryPayload::Normal(batch) => Payload::Batch(batch.clone()),
-        EntryPayload::Membership(membership) => Payload::Membership {
-            configs: membership
-                .get_joint_config()
-                .iter()
-                .map(|voters| voters.iter().copied().collect())
-                .collect(),
-            nodes: membership.nodes().map(|(node, _)| *node).collect(),
-        },
+        EntryPayload::Membership(membership) => Payload::Membership(members(membership)),
     };
     LogEntry { position: position(&entry.log_id), payload }
+}
+
+pub fn members(membership: &RaftMembership) -> Members {
+    let configs = membership.get_joint_config().iter();
+    Members {
+        configs: configs.map(|voters| voters.iter().copied().collect()).collect(),
+        nodes: membership.nodes().map(|(node, _)| *node).collect(),
+    }
+}
+
+/// `None` for one that openraft would not accept.
+pub fn membership(members: Members) -> Option<RaftMembership> {
+    let configs: Vec<BTreeSet<_>> =
+        members.configs.into_iter().map(|voters| voters.into_iter().collect()).collect();
+    let nodes: BTreeMap<_, _> =
+        members.nodes.into_iter().map(|node| (node, EmptyNode {})).collect();
+    Membership::new(configs, nodes).ok()
 }
 
 /// `None` for a membership that openraft would not accept.
@@ -50,13 +60,7 @@ pub fn entry(entry: LogEntry) -> Option<Entry> {
     let payload = match entry.payload {
         Payload::Blank => EntryPayload::Blank,
         Payload::Batch(batch) => EntryPayload::Normal(batch),
-        Payload::Membership { configs, nodes } => {
-            let configs: Vec<BTreeSet<_>> =
-                configs.into_iter().map(|voters| voters.into_iter().collect()).collect();
-            let nodes: BTreeMap<_, _> =
-                nodes.into_iter().map(|node| (node, EmptyNode {})).collect();
-            EntryPayload::Membership(Membership::new(configs, nodes).ok()?)
-        }
+        Payload::Membership(members) => EntryPayload::Membership(membership(members)?),
     };
     Some(Entry { log_id: log_id(entry.position), payload })
 }

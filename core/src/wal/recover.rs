@@ -189,7 +189,7 @@ impl GroupImage {
     /// The voters of the last membership entry, committed or not.
     pub fn voters(&self) -> Option<&Vec<Vec<NodeId>>> {
         self.entries.iter().rev().find_map(|entry| match &entry.payload {
-            Payload::Membership { configs, .. } => Some(configs),
+            Payload::Membership(members) => Some(&members.configs),
             Payload::Blank | Payload::Batch(_) => None,
         })
     }

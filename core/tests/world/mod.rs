@@ -70,6 +70,7 @@ impl World {
             cluster: cluster.clone(),
             nodes: (1..=nodes).map(NodeId).collect(),
             namespaces: vec![Namespace::new("things").unwrap()],
+            storage: BTreeMap::new(),
             timing: Timing::production(),
         };
         let mut world = World {
@@ -257,6 +258,9 @@ impl World {
                     Ok(())
                 };
                 node.inbox.push_back(Input::Io { io, result });
+            }
+            Effect::Files { .. } | Effect::FileRead { .. } | Effect::Store { .. } => {
+                unreachable!("the core does not ask for it yet")
             }
             Effect::Reply { request, response } => {
                 let twice = self.replies.insert(request, response);

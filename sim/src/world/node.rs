@@ -479,6 +479,9 @@ impl World {
                     self.schedule(at, Happening::Sync { node: id, life });
                 }
             }
+            Effect::Files { .. } | Effect::FileRead { .. } | Effect::Store { .. } => {
+                unreachable!("the core does not ask for it yet")
+            }
             Effect::Reply { request, response } => self.reply(id, request, response),
             Effect::Event(event) => {
                 let text = event.to_string();

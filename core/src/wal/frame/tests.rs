@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{ALIGN, FileHeader, Record, decode, encode};
 use crate::command::{Batch, Command, Operation};
-use crate::message::{LogEntry, LogPosition, Payload, Vote};
+use crate::message::{LogEntry, LogPosition, Members, Payload, Vote};
 use crate::types::{
     ActorId, ClusterId, GroupId, Identity, Incarnation, Json, Namespace, NodeId, OpId, Timestamp,
 };
@@ -28,7 +28,10 @@ fn every_record() -> Vec<Record> {
     vec![
         entry(Payload::Blank),
         entry(Payload::Batch(batch)),
-        entry(Payload::Membership { configs: vec![vec![NodeId(1)]], nodes: vec![NodeId(1)] }),
+        entry(Payload::Membership(Members {
+            configs: vec![vec![NodeId(1)]],
+            nodes: vec![NodeId(1)],
+        })),
         Record::Vote(group, Vote { term: 4, node: NodeId(2), committed: true }),
         Record::Truncate(group, Some(position)),
         Record::Truncate(group, None),
