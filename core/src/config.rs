@@ -22,6 +22,48 @@ pub struct ClusterConfig {
     pub storage: BTreeMap<Namespace, Storage>,
     /// The clocks of consensus.
     pub timing: Timing,
+    /// How much of the log there is.
+    pub log: LogSizes,
+}
+
+/// When the log is cut, and how much of it stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSizes {
+    /// Bytes of one segment file. A log keeps the size it was made with.
+    pub segment_bytes: u64,
+    /// A group makes a checkpoint when its log has grown by so many bytes since the last one, or by
+    /// as much as the last one has bytes if that is more.
+    pub checkpoint_bytes: u64,
+    /// Or when it has grown by so many entries.
+    pub checkpoint_entries: u64,
+    /// Entries that stay behind a checkpoint, for followers that are a little late.
+    pub keep_entries: u64,
+    /// Bytes of those, at most.
+    pub keep_bytes: u64,
+}
+
+impl LogSizes {
+    /// 64 MiB segments and checkpoints.
+    pub fn production() -> LogSizes {
+        LogSizes {
+            segment_bytes: 64 * 1024 * 1024,
+            checkpoint_bytes: 64 * 1024 * 1024,
+            checkpoint_entries: 1_000_000,
+            keep_entries: 10_000,
+            keep_bytes: 16 * 1024 * 1024,
+        }
+    }
+
+    /// So small that a short run meets every edge: for tests and the simulator.
+    pub fn tiny() -> LogSizes {
+        LogSizes {
+            segment_bytes: 64 * 1024,
+            checkpoint_bytes: 16 * 1024,
+            checkpoint_entries: 40,
+            keep_entries: 8,
+            keep_bytes: 4 * 1024,
+        }
+    }
 }
 
 /// Where a namespace keeps its rows.
@@ -82,6 +124,10 @@ impl ClusterConfig {
         }
         if let Some(stray) = self.storage.keys().find(|name| !self.namespaces.contains(name)) {
             return Err(format!("`storage` names `{stray}`, which is no namespace; list it first"));
+        }
+        if self.log.segment_bytes < limits::SEGMENT_BYTES_MIN {
+            let least = limits::SEGMENT_BYTES_MIN;
+            return Err(format!("`segment_bytes` must be at least {least}"));
         }
         // One lost heartbeat, and one that is late, must not start an election.
         if heartbeat.is_zero() || heartbeat * 3 > election_min {

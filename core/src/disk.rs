@@ -3,6 +3,7 @@
 //! The core never opens a file. It emits [`DiskOp`]s, each the smallest thing after which a crash
 //! may come, and reads the folder once, through [`DiskImage`], before the first step.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -160,6 +161,104 @@ pub trait DiskImage {
     /// # Errors
     /// What the system said.
     fn read(&self, file: FileName, offset: u64, length: usize) -> Result<Vec<u8>, IoFailed>;
+}
+
+/// A data folder in memory that never fails: what a disk would be without crashes. For tests, and the
+/// plainest model of what a [`DiskOp`] means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryDisk {
+    files: BTreeMap<FileName, Contents>,
+}
+
+/// Zeros at the end are not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Contents {
+    bytes: Vec<u8>,
+    size: u64,
+}
+
+impl MemoryDisk {
+    /// Does `ops`, in order.
+    ///
+    /// # Errors
+    /// For an operation on a file that is not there.
+    pub fn apply(&mut self, ops: &[DiskOp]) -> Result<(), IoFailed> {
+        ops.iter().try_for_each(|op| self.apply_one(op))
+    }
+
+    fn apply_one(&mut self, op: &DiskOp) -> Result<(), IoFailed> {
+        match op {
+            DiskOp::Create { file, size } => {
+                self.files.insert(*file, Contents { bytes: Vec::new(), size: *size });
+            }
+            DiskOp::Write { file, offset, bytes } => {
+                let contents = self.contents(*file)?;
+                let at = usize::try_from(*offset).unwrap_or(usize::MAX);
+                let end = at + bytes.len();
+                contents.bytes.resize(contents.bytes.len().max(end), 0);
+                contents.bytes[at..end].copy_from_slice(bytes);
+                contents.size = contents.size.max(u64::try_from(end).unwrap_or(u64::MAX));
+            }
+            DiskOp::Resize { file, size } => {
+                let contents = self.contents(*file)?;
+                contents.size = *size;
+                contents.bytes.truncate(usize::try_from(*size).unwrap_or(usize::MAX));
+            }
+            DiskOp::Rename { from, to } => {
+                let contents = self.files.remove(from).ok_or_else(|| missing(*from))?;
+                self.files.insert(*to, contents);
+            }
+            DiskOp::Delete { file } => drop(self.files.remove(file)),
+            DiskOp::Sync { file } => drop(self.contents(*file)?),
+            DiskOp::SyncFolder { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn contents(&mut self, file: FileName) -> Result<&mut Contents, IoFailed> {
+        self.files.get_mut(&file).ok_or_else(|| missing(file))
+    }
+
+    /// Writes into the log: see [`crate::Effect::WalWrite`].
+    ///
+    /// # Errors
+    /// When the segment was not made.
+    pub fn write_log(
+        &mut self,
+        segment_bytes: u64,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Result<(), IoFailed> {
+        let file = FileName::Segment(offset / segment_bytes);
+        self.contents(file)?;
+        self.apply_one(&DiskOp::Write { file, offset: offset % segment_bytes, bytes })
+    }
+
+    /// The bytes of a file without the zeros at its end, to look at or to damage.
+    pub fn bytes_mut(&mut self, file: FileName) -> Option<&mut Vec<u8>> {
+        self.files.get_mut(&file).map(|contents| &mut contents.bytes)
+    }
+}
+
+fn missing(file: FileName) -> IoFailed {
+    IoFailed { reason: format!("`{file}`: no such file") }
+}
+
+impl DiskImage for MemoryDisk {
+    fn files(&self) -> Result<Vec<(FileName, u64)>, IoFailed> {
+        Ok(self.files.iter().map(|(&file, contents)| (file, contents.size)).collect())
+    }
+
+    fn read(&self, file: FileName, offset: u64, length: usize) -> Result<Vec<u8>, IoFailed> {
+        let contents = self.files.get(&file).ok_or_else(|| missing(file))?;
+        let size = usize::try_from(contents.size).unwrap_or(usize::MAX);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(size);
+        let end = start.saturating_add(length).min(size);
+        let there = contents.bytes.get(start..end.min(contents.bytes.len()).max(start));
+        let mut bytes = there.unwrap_or(&[]).to_vec();
+        bytes.resize(end - start, 0);
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]

@@ -23,12 +23,14 @@ pub enum Effect {
         /// The message.
         message: Message,
     },
-    /// Append at `offset`, sync, then come back as [`crate::Input::Io`]. Writes complete in the
-    /// order issued; a crash keeps every completed one and any part of the pending ones.
+    /// Write into the log at `offset`, sync, then come back as [`crate::Input::Io`]. Writes complete
+    /// in the order issued; a crash keeps every completed one and any part of the pending ones.
     WalWrite {
         /// Names the completion.
         io: IoId,
-        /// Where the bytes go: always the end of the previous write.
+        /// Where the bytes go, as an offset of the log: into segment `offset / segment_bytes`
+        /// ([`crate::Replica::segment_bytes`]), whose file was made by an [`Effect::Files`] that
+        /// has completed. At or behind the end of the write before; never across segments.
         offset: u64,
         /// One or more whole frames.
         bytes: Vec<u8>,

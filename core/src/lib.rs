@@ -33,6 +33,7 @@ pub mod config;
 pub mod disk;
 pub mod effect;
 pub mod event;
+mod files;
 mod formation;
 pub mod input;
 pub mod limits;
@@ -51,13 +52,13 @@ pub mod types;
 mod wal;
 
 pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
-pub use config::{ClusterConfig, Storage, Timing};
-pub use disk::{DiskOp, FileName};
+pub use config::{ClusterConfig, LogSizes, Storage, Timing};
+pub use disk::{DiskImage, DiskOp, FileName, MemoryDisk};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
 pub use event::{DropReason, Event, Role};
 pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};
 pub use message::Message;
-pub use replica::{DiskImage, RecoverError, Replica};
+pub use replica::{RecoverError, Replica};
 pub use seed::{Rng, Seed};
 pub use status::{GroupStatus, Status};
 pub use types::{

@@ -35,6 +35,10 @@ pub const QUESTIONS_MAX: usize = 256;
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of WAL a node keeps before it refuses writes as `Busy`. Log compaction lifts this.
 pub const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Bytes of a WAL segment, at least: what it begins with, and a few frames, must fit.
+pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+/// Pause before a file that could not be made is tried again: the disk is full, or fails.
+pub const FILE_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Outcomes the op-log of one group remembers.
 pub const OPLOG_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes the op-log of one group remembers.

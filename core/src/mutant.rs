@@ -67,6 +67,10 @@ mutants! {
         "damage to synced bytes is cut like a torn tail";
     RecoverySkipsEntry, "recovery_skips_entry", "M09, etcd 13967",
         "after a restart the last committed entry counts as applied without its rows";
+    CarryForgotten, "carry_forgotten", "M03",
+        "a new log segment does not carry the votes of the ones before it";
+    PurgesTooMuch, "purges_too_much", "NATS 7549",
+        "log segments are removed before their entries are in a checkpoint";
     OpLogNotRecovered, "op_log_not_recovered", "M10",
         "entries replayed at a restart do not fill the op-log";
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::command::Command;
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, LogSizes};
+use crate::disk::{DiskImage, DiskOp, FileName, Folder};
 use crate::effect::{Effect, Failure, Queue};
 use crate::event::{DropReason, Event};
 use crate::formation::Formation;
@@ -21,16 +22,9 @@ use crate::status::Status;
 use crate::types::{
     ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record,
 };
-use crate::wal::frame::{FileHeader, Record as WalRecord};
-use crate::wal::recover::{GroupImage, recover};
-use crate::wal::writer::Writer;
-
-/// What the driver read from the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiskImage {
-    /// The whole WAL file.
-    pub wal: Vec<u8>,
-}
+use crate::wal::frame::{Record as WalRecord, SegmentHeader};
+use crate::wal::recover::{GroupImage, Unusable, recover};
+use crate::wal::writer::{SegmentWork, Writer};
 
 /// Why a replica does not start. One line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +50,8 @@ struct Node {
     shared: Arc<Shared>,
     /// What recovery found; groups start from it in the first step.
     images: Option<BTreeMap<GroupId, GroupImage>>,
+    /// What the driver has to do before the first step.
+    repairs: Vec<DiskOp>,
     groups: BTreeMap<GroupId, Arc<Group>>,
     /// Each peer's data folder as first heard of.
     peers: BTreeMap<NodeId, Incarnation>,
@@ -65,16 +61,24 @@ struct Node {
 }
 
 impl Replica {
-    /// The bytes of a new, empty WAL. Written by `init` and `dev`, never by `serve`: a node whose
-    /// disk was wiped must not come back under its old name.
-    pub fn format_wal(identity: &Identity) -> Vec<u8> {
-        FileHeader::encode(identity)
+    /// What makes a new, empty log. Done by `init` and `dev`, never by `serve`: a node whose disk
+    /// was wiped must not come back under its old name.
+    pub fn format(identity: &Identity, sizes: &LogSizes) -> Vec<DiskOp> {
+        let (identity, segment_bytes) = (identity.clone(), sizes.segment_bytes);
+        let file = FileName::Segment(0);
+        let bytes = SegmentHeader { identity, number: 0, segment_bytes }.encode();
+        vec![
+            DiskOp::Create { file, size: segment_bytes },
+            DiskOp::Write { file, offset: 0, bytes },
+            DiskOp::Sync { file },
+            DiskOp::SyncFolder { folder: Folder::Wal },
+        ]
     }
 
     /// The only fallible door: what the disk says may be damaged, or somebody else's.
     ///
-    /// The driver then cuts the WAL file to [`Replica::wal_len`], syncs it, and makes the first
-    /// step. `seed` must be new in every life; in a simulation it comes from the world's seed.
+    /// The driver then does what [`Replica::take_repairs`] says, and makes the first step. `seed`
+    /// must be new in every life; in a simulation it comes from the world's seed.
     ///
     /// # Errors
     /// One line that says what is wrong and what to do.
@@ -82,14 +86,15 @@ impl Replica {
         config: &ClusterConfig,
         identity: &Identity,
         seed: Seed,
-        image: DiskImage,
+        disk: &dyn DiskImage,
     ) -> Result<Replica, RecoverError> {
         config.validate().map_err(RecoverError)?;
-        let recovered = recover(&image.wal).map_err(|what| {
-            RecoverError(format!(
+        let recovered = recover(disk, identity).map_err(|unusable| match unusable {
+            Unusable::Unreadable(what) => RecoverError(what),
+            Unusable::Damaged(what) => RecoverError(format!(
                 "the log is damaged: {what}; do not start this node again: replace it with a new \
                  one, the others have its data"
-            ))
+            )),
         })?;
         startup::check(config, identity, &recovered).map_err(RecoverError)?;
         // Whoever has promised or stored anything was formed when it did.
@@ -98,13 +103,14 @@ impl Replica {
         let others = config.nodes.iter().copied().filter(|&node| node != identity.node);
         let formation = pristine.then(|| Formation::new(others));
         let boot = Boot(seed.child("boot").0);
-        let writer = Writer::new(boot, recovered.header.seed, recovered.end);
+        let writer = Writer::new(boot, &recovered);
         let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
         Ok(Replica {
             executor: Some(Box::new(Executor::new(seed.child("executor")))),
             node: Node {
                 shared: Arc::new(shared),
                 images: Some(recovered.groups),
+                repairs: recovered.repairs,
                 groups: BTreeMap::new(),
                 peers: recovered.peers,
                 formation,
@@ -113,10 +119,21 @@ impl Replica {
         })
     }
 
-    /// Where the WAL ends now. After [`Replica::recover`] the driver cuts the file here: bytes
-    /// behind it are a torn write, and must never be taken for part of the log later.
-    pub fn wal_len(&self) -> u64 {
+    /// What the driver must do to the files, durably, between [`Replica::recover`] and the first
+    /// step: bytes behind the end of the log are a torn write, and must never be taken for part of
+    /// it later. Empty when asked again.
+    pub fn take_repairs(&mut self) -> Vec<DiskOp> {
+        std::mem::take(&mut self.node.repairs)
+    }
+
+    /// Where the WAL ends now, as an offset of the log.
+    pub fn wal_end(&self) -> u64 {
         lock(&self.node.shared.writer).end()
+    }
+
+    /// Bytes of each segment of the log: what an offset of [`Effect::WalWrite`] is divided by.
+    pub fn segment_bytes(&self) -> u64 {
+        lock(&self.node.shared.writer).segment_bytes()
     }
 
     /// Advances by one turn: everything that has happened since the last. Total: it never fails,
@@ -176,6 +193,7 @@ impl Replica {
         Status {
             identity: shared.identity.clone(),
             boot: shared.boot,
+            wal_begin: writer.begin(),
             wal_end: writer.end(),
             wal_durable: writer.durable(),
             formed: self.node.formation.is_none(),
@@ -316,9 +334,27 @@ impl Node {
         for group in self.groups.values() {
             group.end_step();
         }
-        let write = lock(&self.shared.writer).take_write(mono());
-        if let Some(write) = write {
-            self.shared.emit(write);
+        let writes = lock(&self.shared.writer).take_writes(mono());
+        writes.into_iter().for_each(|write| self.shared.emit(write));
+        self.segments();
+    }
+
+    /// Has segments made before they are needed, and removed when nobody needs them.
+    fn segments(&self) {
+        let work = lock(&self.shared.writer).segment_work(mono());
+        let shared = Arc::downgrade(&self.shared);
+        match work {
+            None => {}
+            Some(SegmentWork::Make(ops)) => self.shared.work(ops, move |result| {
+                if let Some(shared) = shared.upgrade() {
+                    lock(&shared.writer).made(mono(), &result);
+                }
+            }),
+            Some(SegmentWork::Remove(ops)) => self.shared.work(ops, move |result| {
+                if let Some(shared) = shared.upgrade() {
+                    lock(&shared.writer).removed(mono(), &result);
+                }
+            }),
         }
     }
 
@@ -354,7 +390,19 @@ impl Node {
                     self.fatal = true;
                 }
             }
-            Input::Files { .. } | Input::FileRead { .. } | Input::Store { .. } | Input::Wake => {}
+            Input::Files { io, result } => {
+                let waiter = lock(&self.shared.files).worked(io);
+                waiter.into_iter().for_each(|then| then(result.clone()));
+            }
+            Input::FileRead { io, result } => {
+                let waiter = lock(&self.shared.files).has_read(io);
+                waiter.into_iter().for_each(|then| then(result.clone()));
+            }
+            Input::Store { io, result } => {
+                let waiter = lock(&self.shared.files).stored(io);
+                waiter.into_iter().for_each(|then| then(result.clone()));
+            }
+            Input::Wake => {}
         }
     }
 

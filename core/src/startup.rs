@@ -1,6 +1,7 @@
 //! Whether a log, an identity and a configuration belong together: the last look before a start.
 
 use crate::config::ClusterConfig;
+use crate::message::Members;
 use crate::types::{GroupId, Identity};
 use crate::wal::recover::Recovered;
 
@@ -13,19 +14,6 @@ pub fn check(
     identity: &Identity,
     recovered: &Recovered,
 ) -> Result<(), String> {
-    let found = &recovered.header.identity;
-    if found != identity {
-        return Err(format!(
-            "the log belongs to node {} of cluster `{}` (incarnation {:016x}), not to node {} of \
-             cluster `{}` (incarnation {:016x}); point the node at its own data folder",
-            found.node,
-            found.cluster,
-            found.incarnation.0,
-            identity.node,
-            identity.cluster,
-            identity.incarnation.0
-        ));
-    }
     if identity.cluster != config.cluster || !config.nodes.contains(&identity.node) {
         return Err(format!(
             "node {} of cluster `{}` is not in this configuration of cluster `{}`; correct the \
@@ -54,7 +42,9 @@ fn check_groups(config: &ClusterConfig, recovered: &Recovered) -> Result<(), Str
             ));
         }
         // Two sets of nodes that each think they are the voters could both commit (X-06).
-        if let Some(voters) = image.voters().filter(|voters| **voters != [config.nodes.clone()]) {
+        if let Some(Members { configs: voters, .. }) =
+            image.members().filter(|members| members.configs != [config.nodes.clone()])
+        {
             return Err(format!(
                 "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
                  lists {:?}; members cannot be changed by editing it: put the old list back",

@@ -10,9 +10,11 @@ pub struct Status {
     pub identity: Identity,
     /// This life.
     pub boot: Boot,
-    /// Bytes of WAL written or being written.
+    /// Where the WAL begins: what was before is purged. Offsets of the log, in bytes.
+    pub wal_begin: u64,
+    /// Where it ends: what is before is written or being written.
     pub wal_end: u64,
-    /// Bytes of WAL known to be durable.
+    /// What is before is known to be durable.
     pub wal_durable: u64,
     /// It has met every other node, now or in an earlier life; before that it takes no part (ADR 7).
     pub formed: bool,

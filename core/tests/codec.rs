@@ -154,16 +154,19 @@ fn a_log_altered_anywhere_is_recovered_or_refused() {
         namespaces: vec![Namespace::new("n").unwrap()],
         storage: Default::default(),
         timing: Timing::production(),
+        log: LogSizes::tiny(),
     };
-    let wal = real_log(&config, &identity);
-    assert!(wal.len() > 1_000);
+    let disk = real_log(&config, &identity);
+    let file = FileName::Segment(0);
+    let length = disk.clone().bytes_mut(file).unwrap().len();
+    assert!(length > 1_000);
     let (mut started, mut refused) = (0, 0);
-    for at in 0..wal.len() {
-        let mut image = DiskImage { wal: wal.clone() };
-        image.wal[at] ^= 0x41;
-        match Replica::recover(&config, &identity, Seed(1), image) {
+    for at in 0..length {
+        let mut altered = disk.clone();
+        altered.bytes_mut(file).unwrap()[at] ^= 0x41;
+        match Replica::recover(&config, &identity, Seed(1), &altered) {
             Ok(replica) => {
-                assert!(replica.wal_len() <= at as u64, "what was altered is not replayed");
+                assert!(replica.wal_end() <= at as u64, "what was altered is not replayed");
                 started += 1;
             }
             Err(error) => {
@@ -175,10 +178,10 @@ fn a_log_altered_anywhere_is_recovered_or_refused() {
     assert!(refused > started, "{refused} refused, {started} cut as a tail");
 }
 
-fn real_log(config: &ClusterConfig, identity: &Identity) -> Vec<u8> {
-    let mut wal = Replica::format_wal(identity);
-    let image = DiskImage { wal: wal.clone() };
-    let mut replica = Replica::recover(config, identity, Seed(1), image).unwrap();
+fn real_log(config: &ClusterConfig, identity: &Identity) -> MemoryDisk {
+    let mut disk = MemoryDisk::default();
+    disk.apply(&Replica::format(identity, &config.log)).unwrap();
+    let mut replica = Replica::recover(config, identity, Seed(1), &disk).unwrap();
     let mut turn = vec![Input::Wake];
     let mut now = Now::default();
     for round in 0..200_u64 {
@@ -194,11 +197,17 @@ fn real_log(config: &ClusterConfig, identity: &Identity) -> Vec<u8> {
         }
         replica.step(now, std::mem::take(&mut turn), &mut effects);
         for effect in effects {
-            if let Effect::WalWrite { io, bytes, .. } = effect {
-                wal.extend(bytes);
-                turn.push(Input::Io { io, result: Ok(()) });
+            match effect {
+                Effect::WalWrite { io, offset, bytes } => {
+                    let result = disk.write_log(replica.segment_bytes(), offset, bytes);
+                    turn.push(Input::Io { io, result });
+                }
+                Effect::Files { io, ops } => {
+                    turn.push(Input::Files { io, result: disk.apply(&ops) });
+                }
+                _ => {}
             }
         }
     }
-    wal
+    disk
 }

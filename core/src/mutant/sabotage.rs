@@ -11,7 +11,7 @@ use crate::raft::executor;
 use crate::seed::Rng;
 use crate::store::Store;
 use crate::types::{ActorId, OpId, Timestamp};
-use crate::wal::frame::{self, FileHeader, Record};
+use crate::wal::frame::{self, Record};
 
 /// What a store must know to go wrong.
 #[derive(Debug, Default)]
@@ -133,16 +133,14 @@ pub fn forgive(input: Input) -> Input {
     }
 }
 
-/// `committed_tail_cut`: the file up to its last intact entry.
-pub fn without_last_entry<'a>(file: &'a [u8], header: &FileHeader) -> &'a [u8] {
-    let (mut at, mut keep) = (header.length, file.len());
-    while let Some(frame) =
-        frame::decode(file, header.seed, at).filter(|_| planted!(CommittedTailCut))
-    {
+/// `committed_tail_cut`: where the last intact entry of a segment begins, or its end without one.
+pub fn last_entry(segment: &[u8], seed: u32, base: u64, first: usize) -> usize {
+    let (mut at, mut keep) = (first, segment.len());
+    while let Some(frame) = frame::decode(segment, seed, base, at) {
         if let Some(Record::Entry(..)) = frame.record {
             keep = at;
         }
-        at = usize::try_from(frame.end).unwrap_or(file.len());
+        at = frame.end;
     }
-    &file[..keep]
+    keep
 }

@@ -266,7 +266,16 @@ impl RaftLogStorage<TypeConfig> for Log {
             state.entries.pop_front();
         }
         state.purged = Some(upto);
-        lock(&self.shared.writer).push(&Record::Purge(self.group, convert::position(&upto)));
+        let (group, index) = (self.group, upto.index);
+        let shared = Arc::downgrade(&self.shared);
+        let mut writer = lock(&self.shared.writer);
+        writer.push(&Record::Purge(group, convert::position(&upto)));
+        // Only a mark: files go when it is on the disk, and nobody waits for that.
+        writer.when_durable(Box::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                lock(&shared.writer).purged(group, index);
+            }
+        }));
         Ok(())
     }
 }

@@ -11,9 +11,12 @@ use super::channel::{OneshotSender, oneshot};
 use super::executor::{self, lock};
 use super::runtime::timeout_at;
 use crate::config::ClusterConfig;
+use crate::disk::DiskOp;
 #[cfg(sim_mutant)]
 use crate::effect::Answer;
 use crate::effect::{Effect, Failure, Response};
+use crate::files::Files;
+use crate::input::IoFailed;
 use crate::input::RequestId;
 use crate::limits;
 use crate::message::{Body, Exchange, Message};
@@ -26,6 +29,7 @@ pub struct Shared {
     pub boot: Boot,
     pub config: ClusterConfig,
     pub writer: Mutex<Writer>,
+    pub files: Mutex<Files>,
     effects: Mutex<Vec<Effect>>,
     exchanges: Mutex<Exchanges>,
     requests: Mutex<Requests>,
@@ -70,6 +74,7 @@ impl Shared {
             boot,
             config,
             writer: Mutex::new(writer),
+            files: Mutex::new(Files::new(boot)),
             effects: Mutex::default(),
             exchanges: Mutex::default(),
             requests: Mutex::default(),
@@ -95,7 +100,16 @@ impl Shared {
 
     /// Whether the log takes no more writes.
     pub fn log_is_full(&self) -> bool {
-        lock(&self.writer).end() > limits::WAL_BYTES_MAX
+        let writer = lock(&self.writer);
+        writer.end() - writer.begin() > limits::WAL_BYTES_MAX
+    }
+
+    // ---- files --------------------------------------------------------------------------------
+
+    /// Works on files; `then` hears what came of it.
+    pub fn work(&self, ops: Vec<DiskOp>, then: impl FnOnce(Result<(), IoFailed>) + Send + 'static) {
+        let effect = lock(&self.files).work(ops, Box::new(then));
+        self.emit(effect);
     }
 
     // ---- questions and answers ----------------------------------------------------------------

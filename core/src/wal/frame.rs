@@ -1,14 +1,18 @@
 //! The bytes of the WAL. All integers little-endian; header and frames start at multiples of 8.
 //!
 //! ```text
-//! file   = header frame*
-//! header = magic[8] version:u32 length:u32 identity[length] pad crc:u32 zero:u32
-//! frame  = length:u32 crc:u32 kind:u8 zero[3] group:u32 term:u64 index:u64 attested:u64
-//!          payload[length] pad
+//! segment = header frame* zero*
+//! header  = magic[8] version:u32 length:u32 codec(SegmentHeader)[length] pad crc:u32 zero:u32
+//! frame   = length:u32 crc:u32 kind:u8 zero[3] group:u32 term:u64 index:u64 attested:u64
+//!           payload[length] pad
 //! ```
 //!
-//! A frame's CRC32C covers the file's identity and the frame's own offset as well as its bytes: a
-//! frame of another file, or one that the disk put in the wrong place, is not a frame here.
+//! The log is one space of bytes, cut into segments of equal size: byte `n` of segment `s` is at
+//! offset `s * segment_bytes + n` of the log. A frame's CRC32C covers the log's identity and the
+//! frame's own offset in the log as well as its bytes: a frame of another log, or one that the disk
+//! put in the wrong place, is not a frame here.
+
+use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Corrupt};
 use crate::limits;
@@ -16,8 +20,8 @@ use crate::message::{LogEntry, LogPosition, Payload, Vote};
 use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId};
 
 const MAGIC: &[u8; 8] = b"UNDRSTDY";
-const VERSION: u32 = 1;
-const FILE_HEADER_FIXED: usize = 16;
+const VERSION: u32 = 2;
+const SEGMENT_FIXED: usize = 16;
 /// Bytes of a frame before its payload.
 pub const FRAME_HEADER: usize = 40;
 /// Frames start at multiples of this.
@@ -42,6 +46,8 @@ pub enum Record {
     Trailer,
     /// The namespace that the group holds; its first record.
     Namespace(GroupId, Namespace),
+    /// The first frame of every segment but the very first: where the frames of the one before end.
+    Begin(u64),
 }
 
 /// A frame as read back.
@@ -49,31 +55,31 @@ pub enum Record {
 pub struct Frame {
     /// What it says; `None` for an intact frame of a kind this version does not know.
     pub record: Option<Record>,
-    /// Every byte of the file below this offset was synced before this frame was written.
+    /// Every byte of the log below this offset was synced before this frame was written.
     pub attested: u64,
-    /// Where the next frame starts.
-    pub end: u64,
+    /// Where the next frame of the segment starts, in bytes of the segment.
+    pub end: usize,
 }
 
-/// The identity in a file's first bytes, and what each frame's CRC starts from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileHeader {
-    /// Whose file it is.
+/// What stands in a segment's first bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentHeader {
+    /// Whose log it is.
     pub identity: Identity,
-    /// The header's own CRC: the seed of every frame's.
-    pub seed: u32,
-    /// Bytes of the header; the first frame starts here.
-    pub length: usize,
+    /// Its place in the log.
+    pub number: u64,
+    /// Bytes of every segment of this log.
+    pub segment_bytes: u64,
 }
 
-impl FileHeader {
-    /// The header bytes of a new file.
-    pub fn encode(identity: &Identity) -> Vec<u8> {
-        let identity = codec::encode(identity);
+impl SegmentHeader {
+    /// The header's bytes; the first frame follows.
+    pub fn encode(&self) -> Vec<u8> {
+        let body = codec::encode(self);
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
-        bytes.extend(length32(identity.len()).to_le_bytes());
-        bytes.extend(identity);
+        bytes.extend(length32(body.len()).to_le_bytes());
+        bytes.extend(body);
         pad(&mut bytes);
         let crc = crc32c::crc32c(&bytes);
         bytes.extend(crc.to_le_bytes());
@@ -81,34 +87,43 @@ impl FileHeader {
         bytes
     }
 
-    /// Reads the header of `file`.
+    /// Reads the header of `segment`, and says where its first frame starts.
     ///
     /// # Errors
     /// What is wrong with it, as a clause.
-    pub fn decode(file: &[u8]) -> Result<FileHeader, Corrupt> {
+    pub fn decode(segment: &[u8]) -> Result<(SegmentHeader, usize), Corrupt> {
         let corrupt = |what: &str| Corrupt(what.to_owned());
-        let fixed = file.get(..FILE_HEADER_FIXED).ok_or_else(|| corrupt("it is too short"))?;
+        let fixed = segment.get(..SEGMENT_FIXED).ok_or_else(|| corrupt("it is too short"))?;
         if &fixed[..8] != MAGIC {
             return Err(corrupt("it does not begin as a log of this program does"));
+        }
+        let length = usize::try_from(u32_at(fixed, 12)).unwrap_or(usize::MAX);
+        let padded = SEGMENT_FIXED.saturating_add(length).checked_next_multiple_of(ALIGN);
+        let end = padded.and_then(|padded| padded.checked_add(ALIGN));
+        let header = end.and_then(|end| segment.get(..end));
+        let (Some(header), Some(padded)) = (header, padded) else {
+            return Err(corrupt("its header is cut short"));
+        };
+        let intact = crc32c::crc32c(&header[..padded]) == u32_at(header, padded);
+        if !intact || u32_at(header, padded + 4) != 0 {
+            return Err(corrupt("its header is damaged"));
         }
         let version = u32_at(fixed, 8);
         if version != VERSION {
             return Err(Corrupt(format!("its format is version {version}, not {VERSION}")));
         }
-        let length = usize::try_from(u32_at(fixed, 12)).unwrap_or(usize::MAX);
-        let padded = FILE_HEADER_FIXED.saturating_add(length).next_multiple_of(ALIGN);
-        let end = padded.saturating_add(ALIGN);
-        let header = file.get(..end).ok_or_else(|| corrupt("its header is cut short"))?;
-        let seed = u32_at(header, padded);
-        if crc32c::crc32c(&header[..padded]) != seed || u32_at(header, padded + 4) != 0 {
-            return Err(corrupt("its header is damaged"));
-        }
-        let identity = codec::decode(&header[FILE_HEADER_FIXED..FILE_HEADER_FIXED + length])?;
-        Ok(FileHeader { identity, seed, length: end })
+        let header: SegmentHeader = codec::decode(&segment[SEGMENT_FIXED..SEGMENT_FIXED + length])?;
+        Ok((header, padded + ALIGN))
     }
 }
 
-/// Appends `record` as a frame that will lie at file offset `offset`.
+/// What the CRC of every frame of a log starts from. Not the header's own CRC: frames are told from
+/// garbage also where a header is damaged.
+pub fn seed(identity: &Identity) -> u32 {
+    crc32c::crc32c(&codec::encode(identity))
+}
+
+/// Appends `record` as a frame that will lie at offset `offset` of the log.
 pub fn encode(bytes: &mut Vec<u8>, seed: u32, offset: u64, attested: u64, record: &Record) {
     let zero = LogPosition { term: 0, index: 0 };
     let at = |group: &GroupId, position: LogPosition| (*group, position.term, position.index);
@@ -127,6 +142,7 @@ pub fn encode(bytes: &mut Vec<u8>, seed: u32, offset: u64, attested: u64, record
         Record::Peer(node, incarnation) => (6, (GroupId(0), incarnation.0, node.0), vec![]),
         Record::Trailer => (7, (GroupId(0), 0, 0), vec![]),
         Record::Namespace(group, name) => (8, at(group, zero), name.as_str().as_bytes().to_vec()),
+        Record::Begin(previous) => (9, (GroupId(0), 0, *previous), vec![]),
     };
     let start = bytes.len();
     bytes.extend(length32(payload.len()).to_le_bytes());
@@ -142,23 +158,24 @@ pub fn encode(bytes: &mut Vec<u8>, seed: u32, offset: u64, attested: u64, record
     bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// The frame at `offset` of `file`, or `None` when the bytes there are no intact frame.
-pub fn decode(file: &[u8], seed: u32, offset: usize) -> Option<Frame> {
-    let header = file.get(offset..offset.checked_add(FRAME_HEADER)?)?;
+/// The frame at byte `at` of `segment`, which begins at offset `base` of the log, or `None` when the
+/// bytes there are no intact frame.
+pub fn decode(segment: &[u8], seed: u32, base: u64, at: usize) -> Option<Frame> {
+    let header = segment.get(at..at.checked_add(FRAME_HEADER)?)?;
     let length = usize::try_from(u32_at(header, 0)).ok()?;
     if length > limits::FRAME_BYTES_MAX || header[9..12] != [0, 0, 0] {
         return None;
     }
-    let end = (offset + FRAME_HEADER + length).next_multiple_of(ALIGN);
-    let frame = file.get(offset..end)?;
-    let offset64 = u64::try_from(offset).ok()?;
-    if frame_crc(seed, offset64, frame) != u32_at(header, 4) && !planted!(WalWithoutCrc) {
+    let end = (at + FRAME_HEADER + length).next_multiple_of(ALIGN);
+    let frame = segment.get(at..end)?;
+    let offset = base.checked_add(u64::try_from(at).ok()?)?;
+    if frame_crc(seed, offset, frame) != u32_at(header, 4) && !planted!(WalWithoutCrc) {
         return None;
     }
     let payload = &frame[FRAME_HEADER..FRAME_HEADER + length];
     let position = LogPosition { term: u64_at(header, 16), index: u64_at(header, 24) };
     let record = decode_record(header[8], GroupId(u32_at(header, 12)), position, payload);
-    Some(Frame { record, attested: u64_at(header, 32), end: u64::try_from(end).ok()? })
+    Some(Frame { record, attested: u64_at(header, 32), end })
 }
 
 fn decode_record(
@@ -186,11 +203,12 @@ fn decode_record(
             let name = std::str::from_utf8(name).ok()?;
             Record::Namespace(group, Namespace::new(name).ok()?)
         }
+        (9, []) => Record::Begin(position.index),
         _ => return None,
     })
 }
 
-/// Over the file's identity, the offset, and the frame without its CRC field.
+/// Over the log's identity, the offset, and the frame without its CRC field.
 pub fn frame_crc(seed: u32, offset: u64, frame: &[u8]) -> u32 {
     let crc = crc32c::crc32c_append(seed, &offset.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &frame[..4]);

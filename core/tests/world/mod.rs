@@ -34,13 +34,20 @@ pub struct World {
 struct Node {
     identity: Identity,
     replica: Option<Replica>,
-    disk: Vec<u8>,
+    disk: MemoryDisk,
+    segment_bytes: u64,
     disk_fails: bool,
     /// Writes that do not complete until the disk is let go on.
-    disk_held: Option<Vec<(IoId, Vec<u8>)>>,
+    disk_held: Option<Vec<(IoId, u64, Vec<u8>)>>,
     inbox: VecDeque<Input>,
     boots: u64,
     wall_ahead_ms: u64,
+}
+
+fn formatted(identity: &Identity, sizes: &LogSizes) -> MemoryDisk {
+    let mut disk = MemoryDisk::default();
+    disk.apply(&Replica::format(identity, sizes)).unwrap();
+    disk
 }
 
 pub fn id(id: &str) -> ActorId {
@@ -72,6 +79,7 @@ impl World {
             namespaces: vec![Namespace::new("things").unwrap()],
             storage: BTreeMap::new(),
             timing: Timing::production(),
+            log: LogSizes { segment_bytes: 16 * 1024 * 1024, ..LogSizes::production() },
         };
         let mut world = World {
             seed: Seed(seed),
@@ -87,18 +95,20 @@ impl World {
             timeout: Duration::from_secs(2),
             config,
         };
+        let config_sizes = world.config.log.clone();
         for node in 1..=nodes {
             let identity = Identity {
                 cluster: cluster.clone(),
                 node: NodeId(node),
                 incarnation: Incarnation(node),
             };
-            let disk = Replica::format_wal(&identity);
+            let disk = formatted(&identity, &config_sizes);
             let (replica, inbox) = (None, VecDeque::new());
             let node = Node {
                 identity,
                 replica,
                 disk,
+                segment_bytes: config_sizes.segment_bytes,
                 disk_fails: false,
                 disk_held: None,
                 inbox,
@@ -135,9 +145,9 @@ impl World {
         let node = &mut self.nodes[at];
         node.boots += 1;
         let seed = self.seed.child(&format!("node/{at}/{}", node.boots));
-        let image = DiskImage { wal: node.disk.clone() };
-        let replica = Replica::recover(&self.config, &node.identity, seed, image)?;
-        node.disk.truncate(replica.wal_len() as usize);
+        let mut replica = Replica::recover(&self.config, &node.identity, seed, &node.disk)?;
+        node.disk.apply(&replica.take_repairs()).unwrap();
+        node.segment_bytes = replica.segment_bytes();
         node.replica = Some(replica);
         node.inbox.push_back(Input::Wake);
         Ok(())
@@ -154,7 +164,7 @@ impl World {
         self.crash(at);
         let node = &mut self.nodes[at];
         node.identity.incarnation = Incarnation(node.identity.incarnation.0 + 100);
-        node.disk = Replica::format_wal(&node.identity);
+        node.disk = formatted(&node.identity, &self.config.log);
         self.restart(at);
     }
 
@@ -172,7 +182,7 @@ impl World {
     pub fn fail_first_held(&mut self, at: usize) -> usize {
         let node = &mut self.nodes[at];
         let held = node.disk_held.take().unwrap_or_default();
-        for (place, (io, _)) in held.iter().enumerate() {
+        for (place, (io, ..)) in held.iter().enumerate() {
             let failed = IoFailed { reason: "input/output error".to_owned() };
             let result = if place == 0 { Err(failed) } else { Ok(()) };
             node.inbox.push_back(Input::Io { io: *io, result });
@@ -248,20 +258,26 @@ impl World {
             Effect::WalWrite { io, offset, bytes } => {
                 let node = &mut self.nodes[at];
                 if let Some(held) = &mut node.disk_held {
-                    return held.push((io, bytes));
+                    return held.push((io, offset, bytes));
                 }
                 let result = if node.disk_fails {
                     Err(IoFailed { reason: "input/output error".to_owned() })
                 } else {
-                    assert_eq!(offset as usize, node.disk.len());
-                    node.disk.extend(bytes);
-                    Ok(())
+                    node.disk.write_log(node.segment_bytes, offset, bytes)
                 };
                 node.inbox.push_back(Input::Io { io, result });
             }
-            Effect::Files { .. } | Effect::FileRead { .. } | Effect::Store { .. } => {
-                unreachable!("the core does not ask for it yet")
+            Effect::Files { io, ops } => {
+                let node = &mut self.nodes[at];
+                let result = node.disk.apply(&ops);
+                node.inbox.push_back(Input::Files { io, result });
             }
+            Effect::FileRead { io, file, offset, length } => {
+                let node = &mut self.nodes[at];
+                let result = node.disk.read(file, offset, length);
+                node.inbox.push_back(Input::FileRead { io, result });
+            }
+            Effect::Store { .. } => unreachable!("every namespace is in memory"),
             Effect::Reply { request, response } => {
                 let twice = self.replies.insert(request, response);
                 assert!(twice.is_none(), "one reply per request");

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{ALIGN, FileHeader, Record, decode, encode};
+use super::{ALIGN, Record, SegmentHeader, decode, encode, seed};
 use crate::command::{Batch, Command, Operation};
 use crate::message::{LogEntry, LogPosition, Members, Payload, Vote};
 use crate::types::{
@@ -40,24 +40,26 @@ fn every_record() -> Vec<Record> {
         Record::Peer(NodeId(3), Incarnation(7)),
         Record::Trailer,
         Record::Namespace(group, Namespace::new("actors").unwrap()),
+        Record::Begin(77),
     ]
 }
 
 #[test]
 fn every_record_survives_the_round_trip() {
-    let mut file = FileHeader::encode(&identity());
-    let header = FileHeader::decode(&file).unwrap();
-    assert_eq!(header.identity, identity());
-    assert_eq!(header.length, file.len());
+    let header = SegmentHeader { identity: identity(), number: 3, segment_bytes: 1 << 16 };
+    let mut file = header.encode();
+    let length = file.len();
+    assert_eq!(SegmentHeader::decode(&file).unwrap(), (header, length));
+    let (base, seed) = (3 << 16, seed(&identity()));
     let mut at = vec![];
     for record in every_record() {
         at.push(file.len());
-        let offset = file.len() as u64;
-        encode(&mut file, header.seed, offset, 77, &record);
+        let offset = base + file.len() as u64;
+        encode(&mut file, seed, offset, 77, &record);
         assert_eq!(file.len() % ALIGN, 0);
     }
-    for (offset, record) in at.into_iter().zip(every_record()) {
-        let frame = decode(&file, header.seed, offset).unwrap();
+    for (at, record) in at.into_iter().zip(every_record()) {
+        let frame = decode(&file, seed, base, at).unwrap();
         assert_eq!((frame.record, frame.attested), (Some(record), 77));
     }
 }
@@ -67,11 +69,11 @@ fn any_flipped_bit_unmakes_the_frame() {
     for record in every_record() {
         let mut bytes = vec![0; 64];
         encode(&mut bytes, 99, 64, 64, &record);
-        assert!(decode(&bytes, 99, 64).is_some());
+        assert!(decode(&bytes, 99, 0, 64).is_some());
         for bit in 64 * 8..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&damaged, 99, 64), None, "bit {bit} of {record:?}");
+            assert_eq!(decode(&damaged, 99, 0, 64), None, "bit {bit} of {record:?}");
         }
     }
 }
@@ -80,27 +82,35 @@ fn any_flipped_bit_unmakes_the_frame() {
 fn a_frame_in_the_wrong_place_or_file_is_no_frame() {
     let mut bytes = vec![];
     encode(&mut bytes, 99, 64, 64, &Record::Trailer);
-    assert_eq!(decode(&bytes, 99, 0), None, "it was written for offset 64");
+    assert_eq!(decode(&bytes, 99, 0, 0), None, "it was written for offset 64");
+    assert!(decode(&bytes, 99, 64, 0).is_some(), "the first of a segment that begins there");
     let mut moved = vec![0; 64];
     moved.extend(&bytes);
-    assert!(decode(&moved, 99, 64).is_some());
-    assert_eq!(decode(&moved, 98, 64), None, "it was written for another file");
+    assert!(decode(&moved, 99, 0, 64).is_some());
+    assert_eq!(decode(&moved, 98, 0, 64), None, "it was written for another file");
 }
 
-/// Format version 1, frozen. If this fails, the format has changed: give it a new version.
+/// Format version 2, frozen. If this fails, the format has changed: give it a new version.
 #[test]
-fn version_1_bytes_are_frozen() {
-    let mut file = FileHeader::encode(&identity());
-    let seed = FileHeader::decode(&file).unwrap().seed;
+fn version_2_bytes_are_frozen() {
+    let header = SegmentHeader { identity: identity(), number: 3, segment_bytes: 1 << 16 };
+    let mut file = header.encode();
     for record in every_record() {
-        let offset = file.len() as u64;
-        encode(&mut file, seed, offset, 24, &record);
+        let offset = (3 << 16) + file.len() as u64;
+        encode(&mut file, seed(&identity()), offset, 24, &record);
     }
-    let frozen = include_bytes!("../../../tests/frozen/v1/wal.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/v2/wal.bin");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/v1/wal.bin");
-        std::fs::write(path, &file).unwrap();
-        return;
+        return std::fs::write(path, &file).unwrap();
     }
+    let frozen = std::fs::read(path).unwrap();
     assert!(file == frozen, "the WAL's bytes have changed: that is a new format version");
+}
+
+/// No release has written version 1; a log of it is refused by its version, never taken for damage.
+#[test]
+fn a_log_of_version_1_is_refused_by_its_version() {
+    let old = include_bytes!("../../../tests/frozen/v1/wal.bin");
+    let error = SegmentHeader::decode(old).unwrap_err();
+    assert_eq!(error.0, "its format is version 1, not 2");
 }

@@ -1,31 +1,41 @@
-use super::{Recovered, Remains, Verdict, recover};
+use super::{Recovered, Remains, Unusable, Verdict, recover};
+use crate::disk::{DiskOp, FileName, MemoryDisk};
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
 use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId};
-use crate::wal::frame::{FileHeader, Record, encode};
+use crate::wal::frame::{Record, SegmentHeader, encode, seed};
 
 const GROUP: GroupId = GroupId(1);
+const SEGMENT: u64 = 64 * 1024;
 
+fn identity() -> Identity {
+    let cluster = ClusterId("c".to_owned());
+    Identity { cluster, node: NodeId(1), incarnation: Incarnation(9) }
+}
+
+/// One segment, and how many there are before it.
 struct File {
     bytes: Vec<u8>,
-    seed: u32,
+    number: u64,
 }
 
 impl File {
     fn new() -> File {
-        let identity = Identity {
-            cluster: ClusterId("c".to_owned()),
-            node: NodeId(1),
-            incarnation: Incarnation(9),
-        };
-        let bytes = FileHeader::encode(&identity);
-        let seed = FileHeader::decode(&bytes).unwrap().seed;
-        File { bytes, seed }
+        File::segment(0)
     }
 
-    /// Appends a frame; returns where it starts.
+    fn segment(number: u64) -> File {
+        let header = SegmentHeader { identity: identity(), number, segment_bytes: SEGMENT };
+        File { bytes: header.encode(), number }
+    }
+
+    fn end(&self) -> u64 {
+        self.number * SEGMENT + self.bytes.len() as u64
+    }
+
+    /// Appends a frame; returns where it starts in the segment.
     fn push(&mut self, attested: usize, record: &Record) -> usize {
-        let at = self.bytes.len();
-        encode(&mut self.bytes, self.seed, at as u64, attested as u64, record);
+        let (at, offset) = (self.bytes.len(), self.end());
+        encode(&mut self.bytes, seed(&identity()), offset, attested as u64, record);
         at
     }
 
@@ -35,8 +45,22 @@ impl File {
     }
 
     fn recover(&self) -> Recovered {
-        recover(&self.bytes).unwrap()
+        try_recover(&[self]).unwrap()
     }
+}
+
+fn try_recover(files: &[&File]) -> Result<Recovered, Unusable> {
+    recover(&disk(files), &identity())
+}
+
+fn disk(files: &[&File]) -> MemoryDisk {
+    let mut disk = MemoryDisk::default();
+    for File { bytes, number } in files {
+        let (file, bytes) = (FileName::Segment(*number), bytes.clone());
+        let ops = [DiskOp::Create { file, size: 0 }, DiskOp::Write { file, offset: 0, bytes }];
+        disk.apply(&ops).unwrap();
+    }
+    disk
 }
 
 fn indexes(recovered: &Recovered) -> Vec<u64> {
@@ -45,14 +69,23 @@ fn indexes(recovered: &Recovered) -> Vec<u64> {
 
 #[test]
 fn the_verdict_table_holds_for_every_combination() {
-    for bits in 0..16_u8 {
+    for bits in 0..32_u8 {
         let bit = |n: u8| bits & (1 << n) != 0;
-        let remains =
-            Remains { some: bit(0), all_zero: bit(1), later_frame: bit(2), later_attests: bit(3) };
-        let expected = if !remains.some || remains.all_zero {
-            Verdict::Clean
+        let remains = Remains {
+            some: bit(0),
+            all_zero: bit(1),
+            later_frame: bit(2),
+            later_attests: bit(3),
+            next_begins: bit(4),
+        };
+        let expected = if remains.next_begins {
+            Verdict::Next
         } else if remains.later_frame && remains.later_attests {
             Verdict::Corrupt
+        } else if remains.later_frame {
+            Verdict::Tail
+        } else if !remains.some || remains.all_zero {
+            Verdict::Clean
         } else {
             Verdict::Tail
         };
@@ -67,11 +100,11 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_rest_replayed() {
     file.entry(0, 1, 0);
     let last = file.entry(0, 1, 1);
     for torn_at in last + 1..file.bytes.len() {
-        let torn = File { bytes: file.bytes[..torn_at].to_vec(), seed: file.seed };
+        let torn = File { bytes: file.bytes[..torn_at].to_vec(), number: 0 };
         let recovered = torn.recover();
         assert_eq!(indexes(&recovered), [0]);
         assert_eq!(recovered.end, last as u64);
-        assert_eq!(recovered.cut, (torn_at - last) as u64);
+        assert!(recovered.cut <= (torn_at - last).next_multiple_of(8) as u64);
     }
 }
 
@@ -105,9 +138,10 @@ fn damage_below_an_attested_place_is_corruption_wherever_it_lies() {
     let trailer = file.push(second + 48, &Record::Trailer);
     assert!(trailer >= second + 40);
     for at in first..second {
-        let mut bytes = file.bytes.clone();
-        bytes[at] ^= 0x10;
-        assert!(recover(&bytes).is_err(), "byte {at} was synced");
+        let mut damaged = File { bytes: file.bytes.clone(), number: 0 };
+        damaged.bytes[at] ^= 0x10;
+        let refused = try_recover(&[&damaged]);
+        assert!(matches!(refused, Err(Unusable::Damaged(_))), "byte {at} was synced");
     }
 }
 
@@ -156,8 +190,8 @@ fn a_gap_between_intact_entries_is_corruption() {
     let mut file = File::new();
     file.entry(0, 1, 0);
     file.entry(0, 1, 2);
-    let error = recover(&file.bytes).unwrap_err();
-    assert!(error.0.contains("wal_contiguous"), "{error}");
+    let error = try_recover(&[&file]).unwrap_err();
+    assert!(error.to_string().contains("wal_contiguous"), "{error}");
 }
 
 /// An intact checksum proves that it was written whole.
@@ -167,10 +201,10 @@ fn an_intact_record_of_an_unknown_kind_is_refused_and_never_cut() {
     file.entry(0, 1, 0);
     let at = file.push(0, &Record::Trailer);
     file.bytes[at + 8] = 99;
-    let crc = crate::wal::frame::frame_crc(file.seed, at as u64, &file.bytes[at..]);
+    let crc = crate::wal::frame::frame_crc(seed(&identity()), at as u64, &file.bytes[at..]);
     file.bytes[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
-    let error = recover(&file.bytes).unwrap_err();
-    assert!(error.0.contains("another version"), "{error}");
+    let error = try_recover(&[&file]).unwrap_err();
+    assert!(matches!(&error, Unusable::Unreadable(what) if what.contains("another version")));
 }
 
 #[test]
@@ -184,4 +218,119 @@ fn purged_entries_are_gone_and_the_mark_stays() {
     let recovered = file.recover();
     assert_eq!(indexes(&recovered), [2]);
     assert_eq!(recovered.groups[&GROUP].purged, Some(mark));
+}
+
+/// Two full segments and one that has just begun: entries 0 to 2, 3 and 4, 5.
+fn three_segments() -> [File; 3] {
+    let mut first = File::segment(0);
+    for index in 0..3 {
+        first.entry(0, 1, index);
+    }
+    let mut second = File::segment(1);
+    second.push(first.bytes.len(), &Record::Begin(first.end()));
+    second.entry(first.bytes.len(), 1, 3);
+    second.entry(first.bytes.len(), 1, 4);
+    let mut third = File::segment(2);
+    third.push(first.bytes.len(), &Record::Begin(second.end()));
+    third.entry(first.bytes.len(), 1, 5);
+    [first, second, third]
+}
+
+#[test]
+fn segments_follow_each_other_and_the_index_is_rebuilt() {
+    let [first, second, third] = three_segments();
+    let made_ahead = File::segment(3);
+    let recovered = try_recover(&[&first, &second, &third, &made_ahead]).unwrap();
+    assert_eq!(indexes(&recovered), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(recovered.end, third.end());
+    let highest = |number: u64| recovered.segments[&number].get(&GROUP).copied();
+    assert_eq!((highest(0), highest(1), highest(2)), (Some(2), Some(4), Some(5)));
+    assert!(!recovered.segments.contains_key(&3), "it was made ahead and says nothing");
+    let gone = DiskOp::Delete { file: FileName::Segment(3) };
+    assert!(recovered.repairs.contains(&gone), "{:?}", recovered.repairs);
+}
+
+#[test]
+fn a_segment_made_ahead_may_be_torn_anywhere() {
+    let [first, second, third] = three_segments();
+    let whole = File::segment(3).bytes;
+    for torn_at in 0..whole.len() {
+        let torn = File { bytes: whole[..torn_at].to_vec(), number: 3 };
+        let recovered = try_recover(&[&first, &second, &third, &torn]).unwrap();
+        assert_eq!((indexes(&recovered).len(), recovered.end), (6, third.end()));
+    }
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let [first, second, third] = three_segments();
+    let error = try_recover(&[&first, &third]).unwrap_err();
+    assert_eq!(error, Unusable::Damaged("`wal/0000000000000001.wal` is missing".to_owned()));
+    let error = try_recover(&[&second, &third]).unwrap_err();
+    assert!(error.to_string().contains("entries 0 to 2"), "nothing says that they went: {error}");
+}
+
+#[test]
+fn the_end_of_a_full_segment_that_was_synced_is_not_taken_for_unused_space() {
+    let [mut first, second, third] = three_segments();
+    let last = first.bytes.len() - 40;
+    first.bytes[last..].fill(0);
+    let error = try_recover(&[&first, &second, &third]).unwrap_err();
+    assert!(matches!(error, Unusable::Damaged(_)), "{error}");
+}
+
+#[test]
+fn a_full_segment_whose_end_was_never_synced_is_cut_with_all_behind_it() {
+    let mut first = File::segment(0);
+    first.entry(0, 1, 0);
+    let lost = first.entry(0, 1, 1);
+    let mut second = File::segment(1);
+    second.push(lost, &Record::Begin(first.end()));
+    second.entry(lost, 1, 2);
+    first.bytes[lost..].fill(0);
+    let recovered = try_recover(&[&first, &second]).unwrap();
+    assert_eq!((indexes(&recovered), recovered.end), (vec![0], lost as u64));
+    let mut disk = disk(&[&first, &second]);
+    disk.apply(&recovered.repairs).unwrap();
+    let again = recover(&disk, &identity()).unwrap();
+    assert_eq!((indexes(&again), again.end, again.cut), (vec![0], lost as u64, 0));
+}
+
+#[test]
+fn entries_that_went_with_their_segment_are_not_missed_once_a_mark_says_so() {
+    let [_, mut second, mut third] = three_segments();
+    let vote = Vote { term: 1, node: NodeId(1), committed: true };
+    second.push(0, &Record::Vote(GROUP, vote));
+    let purged = LogPosition { term: 1, index: 3 };
+    third.push(0, &Record::Purge(GROUP, purged));
+    // What the second segment's end is, the third said before these were added.
+    let mut third_again = File::segment(2);
+    third_again.push(0, &Record::Begin(second.end()));
+    third_again.entry(0, 1, 5);
+    third_again.push(0, &Record::Purge(GROUP, purged));
+    let recovered = try_recover(&[&second, &third_again]).unwrap();
+    assert_eq!(indexes(&recovered), [4, 5]);
+    assert_eq!(recovered.groups[&GROUP].purged, Some(purged));
+    assert_eq!(recovered.groups[&GROUP].vote, Some(vote));
+}
+
+/// The bar of issue 4: a flip anywhere in an attested segment is found.
+#[test]
+fn every_flipped_byte_of_an_attested_segment_is_found() {
+    let [first, second, mut third] = three_segments();
+    let end = third.end() as usize;
+    third.push(end, &Record::Trailer);
+    let whole = [&first, &second, &third];
+    for (place, file) in whole.iter().enumerate() {
+        let upto = if place == 2 { end - 2 * SEGMENT as usize } else { file.bytes.len() };
+        for at in 0..upto {
+            let mut bytes = file.bytes.clone();
+            bytes[at] ^= 1 << (at % 8);
+            let damaged = File { bytes, number: file.number };
+            let mut files = whole;
+            files[place] = &damaged;
+            let refused = try_recover(&files);
+            assert!(refused.is_err(), "byte {at} of segment {place}");
+        }
+    }
 }
