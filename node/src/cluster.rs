@@ -367,6 +367,7 @@ fn write_configs(dir: &Path, shape: &Shape) -> anyhow::Result<()> {
                 namespaces: namespaces.clone(),
                 storage: Default::default(),
                 timing: TimingSection::default(),
+                log: Default::default(),
                 nodes: nodes.clone(),
             },
         };

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Storage, Timing};
+use understudy_core::{ClusterConfig, ClusterId, LogSizes, Namespace, NodeId, Storage, Timing};
+
+use crate::limits;
 
 /// One process of the cluster and where it finds the others.
 #[derive(Clone, Debug)]
@@ -70,8 +72,32 @@ pub struct ClusterSection {
     /// The clocks of consensus.
     #[serde(default)]
     pub timing: TimingSection,
+    /// How much of the log there is.
+    #[serde(default)]
+    pub log: LogSection,
     /// The members.
     pub nodes: Vec<NodeSection>,
+}
+
+/// The `[cluster.log]` section; what is left out is as in production.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSection {
+    /// Bytes of a segment file of a log that is made from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_bytes: Option<u64>,
+    /// Bytes of log after which a namespace is checkpointed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_bytes: Option<u64>,
+    /// Entries of log after which a namespace is checkpointed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_entries: Option<u64>,
+    /// Entries that stay behind a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_entries: Option<u64>,
+    /// Bytes of those, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_bytes: Option<u64>,
 }
 
 /// Where a namespace keeps its rows, as written.
@@ -169,6 +195,13 @@ impl NodeConfig {
                     election_min: Some(Span(election_min)),
                     election_max: Some(Span(election_max)),
                 },
+                log: LogSection {
+                    segment_bytes: Some(self.cluster.log.segment_bytes),
+                    checkpoint_bytes: Some(self.cluster.log.checkpoint_bytes),
+                    checkpoint_entries: Some(self.cluster.log.checkpoint_entries),
+                    keep_entries: Some(self.cluster.log.keep_entries),
+                    keep_bytes: Some(self.cluster.log.keep_bytes),
+                },
                 nodes: self
                     .members
                     .iter()
@@ -199,6 +232,24 @@ fn storage_words(storage: &BTreeMap<Namespace, Storage>) -> BTreeMap<String, Sto
         Storage::Backend => StorageWord::RocksDb,
     };
     storage.iter().map(|(name, storage)| (name.to_string(), word(storage))).collect()
+}
+
+fn log_sizes(section: &LogSection) -> anyhow::Result<LogSizes> {
+    let usual = LogSizes::production();
+    let log = LogSizes {
+        segment_bytes: section.segment_bytes.unwrap_or(usual.segment_bytes),
+        checkpoint_bytes: section.checkpoint_bytes.unwrap_or(usual.checkpoint_bytes),
+        checkpoint_entries: section.checkpoint_entries.unwrap_or(usual.checkpoint_entries),
+        keep_entries: section.keep_entries.unwrap_or(usual.keep_entries),
+        keep_bytes: section.keep_bytes.unwrap_or(usual.keep_bytes),
+    };
+    ensure!(
+        log.segment_bytes >= limits::SEGMENT_BYTES_MIN,
+        "`segment_bytes` is {}; the longest record must fit, so it must be at least {}",
+        log.segment_bytes,
+        limits::SEGMENT_BYTES_MIN
+    );
+    Ok(log)
 }
 
 fn members(nodes: &[NodeSection]) -> anyhow::Result<BTreeMap<NodeId, Member>> {
@@ -239,6 +290,7 @@ fn cluster(section: &ClusterSection, nodes: Vec<NodeId>) -> anyhow::Result<Clust
         nodes,
         namespaces: namespaces.map_err(anyhow::Error::msg)?,
         timing,
+        log: log_sizes(&section.log)?,
     };
     config.validate().map_err(anyhow::Error::msg)?;
     Ok(config)

@@ -20,6 +20,7 @@ use understudy_core::{
 
 use crate::abort::AbortOnPanic;
 use crate::clock::Clock;
+use crate::files::{FileThread, Job};
 use crate::limits;
 use crate::peers::{Batch, Outgoing};
 use crate::wal::{Completion, Wal, WalWrite};
@@ -54,6 +55,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The way to the WAL thread.
     pub wal: Wal,
+    /// The way to the file thread.
+    pub files: FileThread,
     /// What peers sent.
     pub inbox: Receiver<Batch>,
     /// What is sent to peers.
@@ -64,6 +67,7 @@ struct Driver {
     replica: Replica,
     clock: Clock,
     writes: Sender<WalWrite>,
+    jobs: Sender<Job>,
     outgoing: BTreeMap<NodeId, Outgoing>,
     /// Whoever waits. At most [`understudy_core::limits::REQUESTS_MAX`]: the core refuses more.
     waiting: HashMap<u64, oneshot::Sender<Response>>,
@@ -77,6 +81,8 @@ struct Driver {
 
 struct Inlets {
     completions: Receiver<Completion>,
+    /// What the file thread has done.
+    done: Receiver<Input>,
     inbox: Receiver<Batch>,
     asks: Receiver<Ask>,
 }
@@ -86,13 +92,14 @@ struct Inlets {
 /// # Errors
 /// When the system gives no thread.
 pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandle<()>)> {
-    let Parts { clock, wal, inbox, outgoing } = parts;
+    let Parts { clock, wal, files, inbox, outgoing } = parts;
     let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
     let steps = Arc::new(AtomicU64::new(0));
     let driver = Driver {
         replica,
         clock,
         writes: wal.writes,
+        jobs: files.jobs,
         outgoing,
         waiting: HashMap::new(),
         requests: 0,
@@ -102,12 +109,12 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
         swept: Instant::now(),
         stopping: false,
     };
-    let inlets = Inlets { completions: wal.completions, inbox, asks: asked };
-    let wal_thread = wal.thread;
+    let inlets = Inlets { completions: wal.completions, done: files.done, inbox, asks: asked };
+    let threads = [wal.thread, files.thread];
     let thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
         AbortOnPanic::run(|| driver.run(&inlets));
-        // Its queue is gone with the driver, so it ends when what was in it is on the disk.
-        let _ = wal_thread.join();
+        // Their queues are gone with the driver, so they end when what was in them is done.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     })?;
     Ok((Core { asks, steps }, thread))
 }
@@ -173,7 +180,7 @@ impl Driver {
 
     /// Waits until something is there or the replica's deadline comes, then takes all of it.
     fn gather(&mut self, inlets: &Inlets) {
-        let Inlets { completions, inbox, asks } = inlets;
+        let Inlets { completions, done, inbox, asks } = inlets;
         self.take_waiting(inlets);
         if !self.turn.is_empty() || self.stopping {
             return;
@@ -182,6 +189,7 @@ impl Driver {
         let wait = deadline.map_or(limits::HOUSEKEEPING_EVERY, |at| self.clock.until(at));
         select_biased! {
             recv(completions) -> completion => self.take_completion(completion.ok()),
+            recv(done) -> input => self.take_done(input.ok()),
             recv(inbox) -> batch => self.take_batch(batch.ok()),
             recv(asks) -> ask => self.take_ask(ask.ok()),
             default(wait.min(limits::HOUSEKEEPING_EVERY)) => {}
@@ -198,6 +206,7 @@ impl Driver {
         for completion in inlets.completions.try_iter() {
             self.take_completion(Some(completion));
         }
+        self.turn.extend(inlets.done.try_iter());
         for batch in inlets.inbox.try_iter().take(limits::TURN_BATCHES_MAX) {
             self.take_batch(Some(batch));
         }
@@ -216,6 +225,14 @@ impl Driver {
                 self.turn.extend(ids.into_iter().map(|io| Input::Io { io, result: result.clone() }))
             }
             None => fatal("the log thread has ended; start the node again"),
+        }
+    }
+
+    /// `None`: the file thread is gone.
+    fn take_done(&mut self, input: Option<Input>) {
+        match input {
+            Some(input) => self.turn.push(input),
+            None => fatal("the file thread has ended; start the node again"),
         }
     }
 
@@ -255,9 +272,12 @@ impl Driver {
                     // Fails only when the thread is gone; its last completion says why.
                     let _ = self.writes.send(WalWrite { io, offset, bytes });
                 }
-                Effect::Files { .. } | Effect::FileRead { .. } | Effect::Store { .. } => {
-                    unreachable!("the core does not ask for it yet")
+                // Fails only when the thread is gone, which is noticed above.
+                Effect::Files { io, ops } => drop(self.jobs.send(Job::Work(io, ops))),
+                Effect::FileRead { io, file, offset, length } => {
+                    drop(self.jobs.send(Job::Read(io, file, offset, length)));
                 }
+                Effect::Store { .. } => unreachable!("every namespace is in memory"),
                 Effect::Reply { request, response } => {
                     if let Some(reply) = self.waiting.remove(&request.0) {
                         let _ = reply.send(response);

@@ -3,18 +3,20 @@
 //! ```text
 //! DATA_DIR/identity.toml   cluster, node, incarnation; written once by `init`
 //! DATA_DIR/lock            flock, held while a process serves the folder
-//! DATA_DIR/wal/wal.log     the write-ahead log, in the core's format
+//! DATA_DIR/wal/            the segments of the write-ahead log, in the core's format
+//! DATA_DIR/snap/           checkpoints and snapshots, in the core's format
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use understudy_core::{ClusterId, DiskImage, Identity, Incarnation, NodeId, Replica};
+use understudy_core::{ClusterId, Identity, Incarnation, LogSizes, NodeId, Replica, disk};
 
 use crate::config::NodeConfig;
+use crate::files::Files;
 
 /// The version of the folder's layout.
 const FORMAT: u32 = 1;
@@ -57,7 +59,7 @@ impl Folder {
             node: config.node,
             incarnation: Incarnation(random()?),
         };
-        write_folder(path, &identity)
+        write_folder(path, &identity, &config.cluster.log)
             .with_context(|| format!("cannot write to `{}`", path.display()))?;
         Ok(identity)
     }
@@ -93,34 +95,9 @@ impl Folder {
         Ok(Folder { identity, path: path.clone(), _lock: lock })
     }
 
-    /// The whole log.
-    ///
-    /// # Errors
-    /// One line that names the file.
-    pub fn read_wal(&self) -> anyhow::Result<DiskImage> {
-        let path = wal_path(&self.path);
-        let mut wal = Vec::new();
-        File::open(&path)
-            .and_then(|mut file| file.read_to_end(&mut wal))
-            .with_context(|| format!("cannot read the log `{}`", path.display()))?;
-        Ok(DiskImage { wal })
-    }
-
-    /// Opens the log for writing, cut to the `len` bytes that recovery kept.
-    ///
-    /// # Errors
-    /// One line that names the file.
-    pub fn open_wal(&self, len: u64) -> anyhow::Result<File> {
-        let path = wal_path(&self.path);
-        let open = || -> std::io::Result<File> {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.set_len(len)?;
-            // Always: what was read may be in the page cache only, and the replica counts all of it
-            // as durable from here on.
-            file.sync_all()?;
-            Ok(file)
-        };
-        open().with_context(|| format!("cannot write the log `{}`", path.display()))
+    /// Its files, as the core knows them.
+    pub fn files(&self) -> Files {
+        Files::new(&self.path)
     }
 }
 
@@ -136,10 +113,6 @@ pub fn random() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn wal_path(folder: &Path) -> PathBuf {
-    folder.join("wal").join("wal.log")
-}
-
 fn is_empty(path: &Path) -> anyhow::Result<bool> {
     match fs::read_dir(path) {
         Ok(mut entries) => Ok(entries.next().is_none()),
@@ -149,10 +122,12 @@ fn is_empty(path: &Path) -> anyhow::Result<bool> {
 }
 
 /// The identity comes last: a folder with one is complete.
-fn write_folder(path: &Path, identity: &Identity) -> std::io::Result<()> {
-    fs::create_dir_all(path.join("wal"))?;
-    write_synced(&wal_path(path), &Replica::format_wal(identity))?;
-    sync_dir(&path.join("wal"))?;
+fn write_folder(path: &Path, identity: &Identity, sizes: &LogSizes) -> std::io::Result<()> {
+    for folder in disk::Folder::ALL {
+        fs::create_dir_all(path.join(folder.as_str()))?;
+    }
+    let made = Files::new(path).apply(&Replica::format(identity, sizes));
+    made.map_err(|failed| std::io::Error::other(failed.reason))?;
     write_synced(&path.join("lock"), b"")?;
     let file = IdentityFile {
         format: FORMAT,

@@ -162,7 +162,7 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
     let named = |name: &str, a: &dyn fmt::Debug, b: &dyn fmt::Debug| {
         Some(format!("`{name}` is {a:?} here and {b:?} there"))
     };
-    let ClusterConfig { cluster, nodes, namespaces, storage, timing } = own;
+    let ClusterConfig { cluster, nodes, namespaces, storage, timing, log } = own;
     if *cluster != other.cluster {
         return named("cluster.name", &cluster.0, &other.cluster.0);
     }
@@ -179,7 +179,10 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
     if *storage != other.storage {
         return named("cluster.storage", storage, &other.storage);
     }
-    (*timing != other.timing).then(|| named("cluster.timing", timing, &other.timing)).flatten()
+    if *timing != other.timing {
+        return named("cluster.timing", timing, &other.timing);
+    }
+    (*log != other.log).then(|| named("cluster.log", log, &other.log)).flatten()
 }
 
 async fn in_time<T>(
@@ -236,6 +239,7 @@ mod tests {
             namespaces: vec![Namespace::new("default").unwrap()],
             storage: Default::default(),
             timing: Timing::production(),
+            log: understudy_core::LogSizes::production(),
         };
         change(&mut config);
         let cluster = config.cluster.clone();

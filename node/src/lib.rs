@@ -24,6 +24,7 @@ pub mod demo;
 pub mod dev;
 pub mod documents;
 pub mod driver;
+pub mod files;
 pub mod folder;
 pub mod frame;
 pub mod handshake;

@@ -18,8 +18,10 @@ pub const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 /// Writes between the core thread and the WAL thread; the core waits when the disk is this far
 /// behind: until then nothing it could promise would be true anyway.
 pub const WAL_QUEUE_MAX: usize = 1024;
-/// Bytes the WAL file grows by, so that most syncs find their blocks allocated.
-pub const WAL_CHUNK_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of a WAL segment, at least: the longest frame and what a segment begins with must fit.
+pub const SEGMENT_BYTES_MIN: u64 = 40 * 1024 * 1024;
+/// Work on other files between the core thread and theirs. Each group has a few under way at most.
+pub const FILE_QUEUE_MAX: usize = 16 * core::NAMESPACES_MAX;
 
 /// Turns' worth of messages waiting for one peer; one more is dropped, as a network would.
 pub const PEER_QUEUE_MAX: usize = 256;

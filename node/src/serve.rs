@@ -23,7 +23,7 @@ use crate::folder::{self, Folder};
 use crate::handshake::Own;
 use crate::peers::Outgoing;
 use crate::say::say;
-use crate::{peers, wal};
+use crate::{files, peers, wal};
 
 /// Makes the data folder of a new member.
 ///
@@ -67,17 +67,19 @@ pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
         "node {} of cluster `{}` starts, seed {:#018x}",
         config.node, config.cluster.cluster, seed.0
     );
-    let image = folder.read_wal()?;
-    let replica = Replica::recover(&config.cluster, &folder.identity, seed, image)
+    let files = folder.files();
+    let mut replica = Replica::recover(&config.cluster, &folder.identity, seed, &files)
         .map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
     // A tail that recovery gave up must be gone before anything is written behind it.
-    let file = folder.open_wal(replica.wal_len())?;
+    files
+        .apply(&replica.take_repairs())
+        .map_err(|failed| anyhow::anyhow!("`{}`: {}", config.data_dir.display(), failed.reason))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the network threads")?;
-    let ended = runtime.block_on(run(config, folder, replica, file, clock, seed));
+    let ended = runtime.block_on(run(config, folder, replica, clock, seed));
     runtime.shutdown_background();
     ended
 }
@@ -86,7 +88,6 @@ async fn run(
     config: NodeConfig,
     folder: Folder,
     replica: Replica,
-    file: std::fs::File,
     clock: Clock,
     seed: Seed,
 ) -> anyhow::Result<()> {
@@ -108,8 +109,10 @@ async fn run(
             (node, peers::dial(own.clone(), node, peer.clone(), seed))
         })
         .collect();
-    let wal = wal::start(file, replica.wal_len()).context("cannot start the log thread")?;
-    let parts = Parts { clock, wal, inbox: received, outgoing: outgoing.clone() };
+    let wal = wal::start(folder.files(), replica.segment_bytes())
+        .context("cannot start the log thread")?;
+    let files = files::start(folder.files()).context("cannot start the file thread")?;
+    let parts = Parts { clock, wal, files, inbox: received, outgoing: outgoing.clone() };
     let (core, thread) = driver::start(replica, parts).context("cannot start the core thread")?;
     drop(tokio::spawn(peers::listen(peer_listener, own, inbox, outgoing)));
 

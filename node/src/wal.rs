@@ -4,15 +4,16 @@
 //! A write or sync that failed is never retried as if it had worked: what the disk holds is unknown
 //! (a failed fsync may drop the dirty pages and succeed the next time).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use rustix::fs::FallocateFlags;
-use understudy_core::{IoFailed, IoId};
+use understudy_core::{FileName, IoFailed, IoId};
 
 use crate::abort::AbortOnPanic;
+use crate::files::Files;
 use crate::limits;
 
 /// Bytes that must be durable before `io` is reported.
@@ -20,7 +21,7 @@ use crate::limits;
 pub struct WalWrite {
     /// Names the completion.
     pub io: IoId,
-    /// Where the bytes go.
+    /// Where the bytes go, as an offset of the log.
     pub offset: u64,
     /// Whole frames.
     pub bytes: Vec<u8>,
@@ -41,14 +42,14 @@ pub struct Wal {
     pub thread: JoinHandle<()>,
 }
 
-/// Starts the thread on the log `file`, which is `len` bytes long.
+/// Starts the thread on the log in `files`, whose segments have `segment_bytes` each.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(file: File, len: u64) -> std::io::Result<Wal> {
+pub fn start(files: Files, segment_bytes: u64) -> std::io::Result<Wal> {
     let (writes, waiting) = bounded(limits::WAL_QUEUE_MAX);
     let (done, completions) = unbounded();
-    let log = Log { file, allocated: len };
+    let log = Log { files, segment_bytes, open: BTreeMap::new() };
     let thread = thread::Builder::new()
         .name("wal".to_owned())
         .spawn(move || AbortOnPanic::run(|| serve(log, &waiting, &done)))?;
@@ -71,42 +72,53 @@ fn serve(mut log: Log, waiting: &Receiver<WalWrite>, done: &Sender<Completion>) 
 }
 
 struct Log {
-    file: File,
-    /// Everything below is allocated; zeros beyond the last frame are the end of the log.
-    allocated: u64,
+    files: Files,
+    segment_bytes: u64,
+    /// The segments written last: one, or two while the log goes on in the next.
+    open: BTreeMap<u64, File>,
 }
 
 impl Log {
     fn write_all(&mut self, batch: &[WalWrite]) -> std::io::Result<()> {
+        let mut touched: Vec<u64> = Vec::new();
         for WalWrite { offset, bytes, .. } in batch {
-            self.allocate(*offset + bytes.len() as u64);
-            self.file.write_all_at(bytes, *offset)?;
+            let (number, at) = (offset / self.segment_bytes, offset % self.segment_bytes);
+            if touched.last() != Some(&number) {
+                touched.push(number);
+            }
+            self.segment(number)?.write_all_at(bytes, at)?;
         }
-        self.file.sync_data()
+        for number in &touched {
+            self.segment(*number)?.sync_data()?;
+        }
+        let last = touched.last().copied().unwrap_or(0);
+        self.open.retain(|&number, _| number >= last);
+        Ok(())
     }
 
-    /// Only makes syncs cheaper, so a file system that cannot do it does no harm; one that is full
-    /// says so at the write.
-    fn allocate(&mut self, end: u64) {
-        if end <= self.allocated {
-            return;
+    /// Made, allocated and synced by the core's order before it writes there.
+    fn segment(&mut self, number: u64) -> std::io::Result<&File> {
+        if !self.open.contains_key(&number) {
+            self.open.insert(number, self.files.open(FileName::Segment(number))?);
         }
-        let grown = end.next_multiple_of(limits::WAL_CHUNK_BYTES);
-        let flags = FallocateFlags::empty();
-        let _ = rustix::fs::fallocate(&self.file, flags, self.allocated, grown - self.allocated);
-        self.allocated = grown;
+        Ok(&self.open[&number])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::OpenOptions;
     use std::path::PathBuf;
-    use understudy_core::Boot;
+    use understudy_core::{Boot, DiskImage, DiskOp};
 
-    fn temporary(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("understudy-wal-{}-{name}", std::process::id()))
+    const SEGMENT: u64 = 400;
+
+    fn folder(name: &str) -> (PathBuf, Files) {
+        let id = std::process::id();
+        let path = std::env::temp_dir().join(format!("understudy-wal-{id}-{name}"));
+        let _ = std::fs::remove_dir_all(&path);
+        let files = Files::new(&path);
+        (path, files)
     }
 
     fn write(number: u64) -> WalWrite {
@@ -115,38 +127,40 @@ mod tests {
     }
 
     #[test]
-    fn every_write_is_completed_once_and_in_order() {
-        let path = temporary("order");
-        let wal = start(File::create(&path).unwrap(), 0).unwrap();
-        for number in 1..=200 {
+    fn every_write_is_completed_once_and_in_order_over_segments() {
+        let (path, files) = folder("order");
+        for number in 0..3 {
+            let file = FileName::Segment(number);
+            files.apply(&[DiskOp::Create { file, size: SEGMENT }]).unwrap();
+        }
+        let wal = start(files.clone(), SEGMENT).unwrap();
+        for number in 1..=250 {
             wal.writes.send(write(number)).unwrap();
         }
         let mut completed = Vec::new();
-        while completed.len() < 200 {
+        while completed.len() < 250 {
             let (ids, result) = wal.completions.recv().unwrap();
             assert_eq!(result, Ok(()));
             completed.extend(ids.iter().map(|io| io.number));
         }
-        assert!(completed.iter().copied().eq(1..=200));
-        let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes[..800].chunks(4).zip(1..).all(|(chunk, number)| chunk == [number; 4]));
-        assert!(bytes[800..].iter().all(|byte| *byte == 0), "zeros are the end of the log");
+        assert!(completed.iter().copied().eq(1..=250));
+        let read = |number| files.read(FileName::Segment(number), 0, 1_000).unwrap();
+        let bytes: Vec<u8> = (0..3).flat_map(read).collect();
+        assert!(bytes[..1000].chunks(4).zip(1..).all(|(chunk, n): (_, u64)| chunk == [n as u8; 4]));
+        assert!(bytes[1000..].iter().all(|byte| *byte == 0), "zeros are the end of the log");
         drop(wal.writes);
         wal.thread.join().unwrap();
-        std::fs::remove_file(path).unwrap();
+        std::fs::remove_dir_all(path).unwrap();
     }
 
     #[test]
     fn a_failed_write_is_reported_and_nothing_is_written_after_it() {
-        let path = temporary("fails");
-        File::create(&path).unwrap();
-        let read_only = OpenOptions::new().read(true).open(&path).unwrap();
-        let wal = start(read_only, 0).unwrap();
+        let (_, files) = folder("fails");
+        let wal = start(files, SEGMENT).unwrap();
         wal.writes.send(write(1)).unwrap();
         let (_, result) = wal.completions.recv().unwrap();
-        assert!(result.is_err());
+        assert!(result.is_err(), "there is no such segment");
         wal.thread.join().unwrap();
         assert!(wal.writes.send(write(2)).is_err());
-        std::fs::remove_file(path).unwrap();
     }
 }

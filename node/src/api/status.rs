@@ -25,9 +25,11 @@ pub struct StatusPage {
     pub version: String,
     /// Turns stepped since the start.
     pub steps: u64,
-    /// Bytes of log written or being written.
+    /// Where the log begins: what was before is purged. Offsets of the log, in bytes.
+    pub wal_begin: u64,
+    /// Where it ends: what is before is written or being written.
     pub wal_end: u64,
-    /// Bytes of log known to be durable.
+    /// What is before is known to be durable.
     pub wal_durable: u64,
     /// It has met every other node; before that it takes no part.
     pub formed: bool,
@@ -154,6 +156,7 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         boot: format!("{:016x}", status.boot.0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         steps: api.core.steps(),
+        wal_begin: status.wal_begin,
         wal_end: status.wal_end,
         wal_durable: status.wal_durable,
         formed: status.formed,

@@ -66,7 +66,7 @@ fn serve_refuses_a_log_that_is_not_its_own() {
     let kept = folder.0.join("kept");
     fs::rename(folder.0.join("data"), &kept).unwrap();
     assert!(run("init", &ours).status.success());
-    fs::copy(kept.join("wal/wal.log"), folder.0.join("data/wal/wal.log")).unwrap();
+    fs::copy(kept.join("wal/0000000000000000.wal"), folder.0.join("data/wal/0000000000000000.wal")).unwrap();
     assert_refused(&run("serve", &ours), "data");
 }
 
@@ -82,7 +82,7 @@ fn serve_refuses_a_damaged_log() {
     let mut world = World::start(1);
     world.json(&["load", "--generate", "200", "--json"]);
     let config = world.cluster.nodes[0].config();
-    let wal = config.with_file_name("data").join("wal/wal.log");
+    let wal = config.with_file_name("data").join("wal/0000000000000000.wal");
     world.cluster.stop();
     let good = fs::read(&wal).unwrap();
     let used = good.iter().rposition(|&byte| byte != 0).unwrap();
