@@ -23,7 +23,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use understudy_core::disk::{DiskOp, FileName, Folder};
+use understudy_core::disk::{DiskOp, FileName};
 use understudy_core::input::{IoFailed, IoId};
 use understudy_core::{Rng, Seed};
 
@@ -254,22 +254,47 @@ impl FileDisk {
         self.promised.clone()
     }
 
+    /// The process dies and the machine does not: what was not synced is still in the page cache,
+    /// where the next process finds it, and where a later [`FileDisk::crash`] loses it unless that
+    /// process syncs it first.
+    pub fn kill(&mut self) -> Promised {
+        self.wal.crash();
+        self.files.crash();
+        for file in self.contents.values_mut() {
+            file.kill();
+        }
+        self.promised.clone()
+    }
+
     /// A process that starts does this before its first step, each operation durably.
     ///
     /// # Errors
     /// What does not fit, or is not there; the operations behind it are left.
     pub fn apply_recovery(&mut self, ops: &[DiskOp]) -> Result<(), IoFailed> {
-        ops.iter().try_for_each(|op| {
+        for op in ops {
             self.run(op)?;
-            self.settle_everything();
-            Ok(())
-        })
+            match op {
+                DiskOp::Create { file, .. } => {
+                    self.run(&DiskOp::Sync { file: *file })?;
+                    self.names.sync(file.folder());
+                }
+                DiskOp::Write { file, .. } | DiskOp::Resize { file, .. } => {
+                    self.run(&DiskOp::Sync { file: *file })?;
+                }
+                DiskOp::Rename { to: file, .. } | DiskOp::Delete { file } => {
+                    self.names.sync(file.folder());
+                }
+                DiskOp::Sync { .. } | DiskOp::SyncFolder { .. } => {}
+            }
+            self.forget_unreachable();
+            self.promise_settled();
+        }
+        Ok(())
     }
 
-    /// A process runs from here on, with a log that ends at `wal_end`: everything it found is on the
-    /// platter, and it takes all below `wal_end` for synced.
+    /// A process runs from here on, with a log that ends at `wal_end`: it takes all below that for
+    /// synced, which after a [`FileDisk::crash`] it is.
     pub fn started(&mut self, wal_end: u64) {
-        self.settle_everything();
         self.promised.wal_end = wal_end;
         self.wal.started(wal_end);
         if !self.lies {
@@ -278,16 +303,6 @@ impl FileDisk {
         for file in self.contents.values_mut() {
             file.adopt();
         }
-    }
-
-    fn settle_everything(&mut self) {
-        for folder in Folder::ALL {
-            self.names.sync(folder);
-        }
-        for file in self.contents.values_mut() {
-            file.sync(file::Author::Files);
-        }
-        self.forget_unreachable();
         self.promise_settled();
     }
 

@@ -133,7 +133,9 @@ impl File {
 
     pub fn resize(&mut self, to: usize) {
         let from = self.cached.len();
-        self.change(Change::Resize { from, to }, Author::Files);
+        if from != to {
+            self.change(Change::Resize { from, to }, Author::Files);
+        }
     }
 
     fn change(&mut self, change: Change, by: Author) {
@@ -183,6 +185,20 @@ impl File {
         self.unsynced.clear();
         self.lost = false;
         self.cached.clone_from(&self.synced);
+    }
+
+    /// The process dies and the machine does not. Whose work it was is forgotten; pages that a sync
+    /// has failed to write are dropped.
+    pub fn kill(&mut self) {
+        if std::mem::take(&mut self.lost) {
+            self.cached.clone_from(&self.synced);
+            for Unsynced { change, .. } in &self.unsynced {
+                change.apply(&mut self.cached);
+            }
+        }
+        for unsynced in &mut self.unsynced {
+            unsynced.by = Author::Files;
+        }
     }
 
     /// See the module.
