@@ -13,46 +13,13 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
 use understudy_core::input::{IoFailed, IoId};
 use understudy_core::{DiskImage, Rng, Seed};
 
 use crate::dice::fold;
 use crate::faults::{Counts, Fault};
 
-/// Bytes that reach the platter together.
-pub const PAGE_BYTES: usize = 4096;
-
-/// How long a sync takes, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
-    /// The shortest.
-    pub min: u64,
-    /// The longest.
-    pub max: u64,
-}
-
-/// How a disk is about to lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lie {
-    /// A bit of a synced block flips.
-    Rot,
-    /// A page of the next write is reported as synced and never written.
-    LoseWrite,
-    /// A page of the next write goes to another page's place.
-    MisdirectWrite,
-}
-
-/// How a disk is about to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fail {
-    /// The next write.
-    Write,
-    /// The next sync.
-    Sync,
-}
+pub use crate::files::{Fail, Latency, Lie, PAGE_BYTES};
 
 /// One node's disk.
 pub struct Disk {

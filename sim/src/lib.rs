@@ -24,6 +24,7 @@ pub mod dice;
 pub mod disk;
 pub mod explain;
 pub mod faults;
+pub mod files;
 pub mod history;
 pub mod linearizability;
 pub mod marks;
