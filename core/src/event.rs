@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::message::LogPosition;
 use crate::types::{GroupId, NodeId};
 
 /// One line of a trace.
@@ -37,6 +38,51 @@ pub enum Event {
         keep: u64,
         /// Entries there were.
         head: u64,
+    },
+    /// A group's state is on the disk as a checkpoint.
+    Checkpoint {
+        /// The group.
+        group: GroupId,
+        /// The last entry that is in it.
+        position: LogPosition,
+        /// Bytes of the file.
+        bytes: u64,
+    },
+    /// A checkpoint could not be written; it is tried again.
+    CheckpointFailed {
+        /// The group.
+        group: GroupId,
+        /// What the system said.
+        reason: String,
+    },
+    /// A leader's snapshot was installed in place of the group's state.
+    SnapshotInstalled {
+        /// The group.
+        group: GroupId,
+        /// The last entry that is in it.
+        position: LogPosition,
+    },
+    /// A snapshot was not what it should be; the leader begins again.
+    SnapshotRefused {
+        /// The group.
+        group: GroupId,
+        /// The last entry that should be in it.
+        position: LogPosition,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Two replicas differ at an index at which they must be equal: one of them is wrong.
+    Diverged {
+        /// The group.
+        group: GroupId,
+        /// The index.
+        index: u64,
+        /// This replica's state hash there.
+        ours: u64,
+        /// The leader's.
+        theirs: u64,
+        /// The leader.
+        leader: NodeId,
     },
     /// This node has met every other: from now on it takes part (ADR 7).
     Formed,
@@ -94,6 +140,23 @@ impl fmt::Display for Event {
             Event::Truncated { group, keep, head } => {
                 write!(f, "group {group} truncated from {head} to {keep} entries")
             }
+            Event::Checkpoint { group, position: LogPosition { term, index }, bytes } => {
+                write!(f, "group {group} checkpoint at {term}.{index}, {bytes} bytes")
+            }
+            Event::CheckpointFailed { group, reason } => {
+                write!(f, "group {group} could not write a checkpoint and tries again: {reason}")
+            }
+            Event::SnapshotInstalled { group, position: LogPosition { term, index } } => {
+                write!(f, "group {group} installed a snapshot of {term}.{index}")
+            }
+            Event::SnapshotRefused { group, position: LogPosition { term, index }, reason } => {
+                write!(f, "group {group} refused a snapshot of {term}.{index}: {reason}")
+            }
+            Event::Diverged { group, index, ours, theirs, leader } => write!(
+                f,
+                "ALARM: group {group} differs from node {leader} at index {index}: state hash \
+                 {ours:016x} here, {theirs:016x} there; compare backups of both nodes"
+            ),
             Event::Formed => f.write_str("formed: every other node was met"),
             Event::Dropped { from, reason } => write!(f, "dropped from {from}: {reason:?}"),
         }

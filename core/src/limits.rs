@@ -39,6 +39,19 @@ pub const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// Pause before a file that could not be made is tried again: the disk is full, or fails.
 pub const FILE_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Pause before a checkpoint that could not be written is tried again.
+pub const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Bytes of a snapshot that are written, read or sent at once (soft: a block that crosses it still
+/// goes in).
+pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
+/// How long a receiver may take to write a chunk of a snapshot, or to install it.
+pub const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Chunks in a row without an answer after which a transfer is begun again.
+pub const SNAPSHOT_SILENT_MAX: u32 = 5;
+/// Segments of log after which whoever still has entries in the oldest is checkpointed.
+pub const SEGMENTS_BEFORE_CHECKPOINT: u64 = 4;
+/// Every so many entries replicas compare the hashes of their states.
+pub const STATE_MARK_EVERY: u64 = 256;
 /// Outcomes the op-log of one group remembers.
 pub const OPLOG_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes the op-log of one group remembers.
@@ -64,6 +77,7 @@ const _: () = {
     // peer forwarded. An append ends with the entry that crosses its limit.
     assert!(APPEND_BYTES_MAX + 2 * BATCH_BYTES_MAX + 4 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(ANSWER_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(SNAPSHOT_CHUNK_BYTES + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);
 };

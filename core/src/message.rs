@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Batch, Command, Outcome};
 use crate::limits;
+pub use crate::types::Blob;
 use crate::types::{ActorId, Boot, GroupId, Incarnation, NodeId, Record};
 
 /// One message between two replicas. May be lost, repeated, reordered.
@@ -47,6 +48,10 @@ pub enum Body {
     AskPreVote(AskVote),
     /// Its answer.
     PreVoteReply(VoteReply),
+    /// Raft InstallSnapshot, a chunk of it (Raft §7); without bytes, a question how much is there.
+    Snapshot(SnapshotChunk),
+    /// Its answer.
+    SnapshotReply(SnapshotReply),
     /// Client writes received by a node that does not lead.
     ForwardWrite {
         /// The commands, each with its name.
@@ -126,6 +131,43 @@ pub struct Append {
     pub entries: Vec<LogEntry>,
     /// What a quorum has.
     pub commit: Option<LogPosition>,
+    /// What the leader's state was at a recent index.
+    pub mark: Option<StateMark>,
+}
+
+/// See [`Body::Snapshot`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// The leader's vote.
+    pub vote: Vote,
+    /// The last entry that is in the snapshot.
+    pub position: LogPosition,
+    /// Bytes of the whole.
+    pub length: u64,
+    /// Where these bytes belong.
+    pub offset: u64,
+    /// Some of the file, whose blocks carry their own checksums.
+    pub bytes: Blob,
+}
+
+/// See [`Body::SnapshotReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotReply {
+    /// So many bytes of it are there: go on with the next.
+    Have(u64),
+    /// All of it is on the receiver's disk and installed, or not needed; the receiver's vote.
+    Installed(Vote),
+    /// Another leader or candidate is ahead.
+    HigherVote(Vote),
+}
+
+/// The hash of a group's state at an index, to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateMark {
+    /// The last entry applied.
+    pub index: u64,
+    /// See [`crate::GroupStatus::state_hash`].
+    pub hash: u64,
 }
 
 /// One entry of a Raft log.
@@ -221,6 +263,11 @@ impl Message {
                     && bytes <= limits::BATCH_BYTES_MAX + 2 * limits::VALUE_BYTES_MAX
             }
             Body::ForwardRead { ids } => !ids.is_empty() && ids.len() <= limits::REQUESTS_MAX,
+            Body::Snapshot(chunk) => chunk.is_plausible(self.from),
+            Body::SnapshotReply(SnapshotReply::Have(_)) => true,
+            Body::SnapshotReply(
+                SnapshotReply::Installed(vote) | SnapshotReply::HigherVote(vote),
+            ) => vote.term < COUNT_MAX,
             Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
             Body::Hello => self.group == GroupId::META,
             Body::HelloReply { pins, .. } => {
@@ -249,6 +296,20 @@ impl Append {
             && is_counted(self.commit)
             && self.entries.iter().all(follows)
             && last.is_none_or(|last| last.term <= term)
+    }
+}
+
+impl SnapshotChunk {
+    /// From the leader its vote names, of no later term than it, and inside the whole.
+    fn is_plausible(&self, from: NodeId) -> bool {
+        let Vote { term, node, committed } = self.vote;
+        let end = u64::try_from(self.bytes.0.len()).ok().and_then(|n| n.checked_add(self.offset));
+        term < COUNT_MAX
+            && node == from
+            && committed
+            && is_counted(Some(self.position))
+            && self.position.term <= term
+            && end.is_some_and(|end| end <= self.length)
     }
 }
 

@@ -67,6 +67,8 @@ mutants! {
         "damage to synced bytes is cut like a torn tail";
     RecoverySkipsEntry, "recovery_skips_entry", "M09, etcd 13967",
         "after a restart the last committed entry counts as applied without its rows";
+    SnapshotNotSynced, "snapshot_not_synced", "M16",
+        "a checkpoint gets its name before its bytes are synced";
     CarryForgotten, "carry_forgotten", "M03",
         "a new log segment does not carry the votes of the ones before it";
     PurgesTooMuch, "purges_too_much", "NATS 7549",

@@ -11,7 +11,7 @@ use super::channel::{OneshotSender, oneshot};
 use super::executor::{self, lock};
 use super::runtime::timeout_at;
 use crate::config::ClusterConfig;
-use crate::disk::DiskOp;
+use crate::disk::{DiskOp, FileName};
 #[cfg(sim_mutant)]
 use crate::effect::Answer;
 use crate::effect::{Effect, Failure, Response};
@@ -110,6 +110,33 @@ impl Shared {
     pub fn work(&self, ops: Vec<DiskOp>, then: impl FnOnce(Result<(), IoFailed>) + Send + 'static) {
         let effect = lock(&self.files).work(ops, Box::new(then));
         self.emit(effect);
+    }
+
+    /// Works on files, and waits.
+    ///
+    /// # Errors
+    /// What failed; the operations after it were left.
+    pub async fn worked(&self, ops: Vec<DiskOp>) -> Result<(), IoFailed> {
+        let (sender, receiver) = oneshot();
+        self.work(ops, move |result| drop(sender.send(result)));
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Up to `length` bytes of `file` at `offset`.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub async fn read_file(
+        &self,
+        file: FileName,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, IoFailed> {
+        let (sender, receiver) = oneshot();
+        let then = Box::new(move |result| drop(sender.send(result)));
+        let effect = lock(&self.files).read(file, offset, length, then);
+        self.emit(effect);
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     // ---- questions and answers ----------------------------------------------------------------
@@ -271,6 +298,10 @@ impl Shared {
         let forwarded = self.forwarded.load(Ordering::Relaxed);
         assert!(forwarded <= limits::FORWARDED_MAX, "forwarded_live_le_limit");
     }
+}
+
+fn stopped() -> IoFailed {
+    IoFailed { reason: "the replica has stopped".to_owned() }
 }
 
 /// Requests of a peer that are being worked on.

@@ -1,0 +1,242 @@
+//! A group's snapshot on the disk: how it is made without stopping anything, and kept.
+//!
+//! For a namespace in memory it is also its checkpoint: what a restart begins from, and what lets the
+//! log before it go. It is written from a view of the store, which costs nothing and never changes,
+//! a chunk at a time between other steps, under a name that is worth nothing after a crash; it gets
+//! its own name when all of it is synced. So a crash leaves the old one or the new one.
+//!
+//! openraft hears of a snapshot only when it is on the disk: an error while it builds one would end
+//! the replica, and a disk that is full for a while must not.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use openraft::StoredMembership;
+use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+
+use super::executor::lock;
+use super::shared::{Shared, mono};
+use super::transfer::Incoming;
+use super::{TypeConfig, convert};
+use crate::disk::{DiskOp, FileName, Folder};
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::input::IoFailed;
+use crate::limits;
+use crate::message::LogPosition;
+use crate::snapshot::Encoder;
+use crate::store::keys::Origin;
+use crate::store::{Meta, Store, StoreView};
+use crate::types::{GroupId, Instant};
+
+/// See the module.
+pub struct Snapshots {
+    pub origin: Origin,
+    pub shared: Arc<Shared>,
+    store: Arc<Mutex<Store>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest whole one.
+    current: Option<Arc<Whole>>,
+    parts: u64,
+    building: bool,
+    /// Building failed; not again before this.
+    retry_at: Option<Instant>,
+    /// What a leader is sending.
+    incoming: Incoming,
+}
+
+/// A snapshot on the disk, whole and synced. Its file goes when it was replaced and the last
+/// transfer that reads it has ended.
+pub struct Whole {
+    shared: Weak<Shared>,
+    pub file: FileName,
+    pub length: u64,
+    pub meta: Meta,
+}
+
+/// What openraft hands to and fro.
+pub enum Handle {
+    /// On this replica's disk.
+    Whole(Arc<Whole>),
+    /// A leader's, on this replica's disk by now, and the store made of it.
+    Received(Arc<Whole>, Box<Store>),
+}
+
+impl Snapshots {
+    /// The group's snapshots; `current` is what recovery found.
+    pub fn new(
+        origin: Origin,
+        shared: Arc<Shared>,
+        store: Arc<Mutex<Store>>,
+        current: Option<(u64, Meta)>,
+    ) -> Snapshots {
+        let snapshots = Snapshots { origin, shared, store, state: Mutex::default() };
+        let current = current.and_then(|(length, meta)| snapshots.whole(length, meta));
+        lock(&snapshots.state).current = current.map(Arc::new);
+        snapshots
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.origin.group
+    }
+
+    /// The newest one.
+    pub fn current(&self) -> Option<Arc<Whole>> {
+        lock(&self.state).current.clone()
+    }
+
+    /// Entries up to here are in the newest one, as a count.
+    pub fn covers(&self) -> u64 {
+        let state = lock(&self.state);
+        state.current.as_ref().and_then(|whole| whole.position()).map_or(0, |at| at.index + 1)
+    }
+
+    /// A snapshot with this meta, which is on the disk under its own name.
+    pub fn whole(&self, length: u64, meta: Meta) -> Option<Whole> {
+        let file = FileName::Snapshot(self.group(), meta.applied?);
+        Some(Whole { shared: Arc::downgrade(&self.shared), file, length, meta })
+    }
+
+    /// A name for a file that is being written.
+    pub fn next_part(&self) -> FileName {
+        let mut state = lock(&self.state);
+        state.parts += 1;
+        FileName::Part(self.group(), state.parts)
+    }
+
+    /// Whether one may be begun now: one at a time, not right after a failure.
+    pub fn may_build(&self) -> bool {
+        let state = lock(&self.state);
+        !state.building && state.retry_at.is_none_or(|at| at <= mono())
+    }
+
+    /// What is being received; taken out while it is worked on.
+    pub fn take_incoming(&self) -> Incoming {
+        std::mem::take(&mut lock(&self.state).incoming)
+    }
+
+    /// Puts it back.
+    pub fn put_incoming(&self, incoming: Incoming) {
+        lock(&self.state).incoming = incoming;
+    }
+
+    /// Writes the state as it is now to the disk. False when there is nothing to write, or it failed.
+    pub async fn checkpoint(&self) -> bool {
+        let view = lock(&self.store).view();
+        let Some(position) = view.meta().applied else { return false };
+        lock(&self.state).building = true;
+        let part = self.next_part();
+        let written = self.write(part, position, view).await;
+        let group = self.group();
+        let mut state = lock(&self.state);
+        state.building = false;
+        match written {
+            Ok(whole) => {
+                drop(state);
+                let bytes = whole.length;
+                self.adopt(Arc::new(whole));
+                self.shared.emit(Effect::Event(Event::Checkpoint { group, position, bytes }));
+                true
+            }
+            Err(IoFailed { reason }) => {
+                state.retry_at = Some(mono().after(limits::CHECKPOINT_RETRY_AFTER));
+                drop(state);
+                self.shared.work(vec![DiskOp::Delete { file: part }], |_| {});
+                self.shared.emit(Effect::Event(Event::CheckpointFailed { group, reason }));
+                false
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        part: FileName,
+        position: LogPosition,
+        view: StoreView,
+    ) -> Result<Whole, IoFailed> {
+        let meta = view.meta().clone();
+        let mut ops = vec![DiskOp::Create { file: part, size: 0 }];
+        let (mut offset, mut bytes) = (0, Vec::new());
+        for block in Encoder::new(self.origin.clone(), view) {
+            bytes.extend(block);
+            if bytes.len() >= limits::SNAPSHOT_CHUNK_BYTES {
+                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let bytes = std::mem::take(&mut bytes);
+                ops.push(DiskOp::Write { file: part, offset, bytes });
+                offset += length;
+                self.shared.worked(std::mem::take(&mut ops)).await?;
+            }
+        }
+        let length = offset + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        ops.push(DiskOp::Write { file: part, offset, bytes });
+        ops.extend(self.finish(part, position));
+        self.shared.worked(ops).await?;
+        self.whole(length, meta).ok_or_else(|| IoFailed { reason: "nothing is applied".to_owned() })
+    }
+
+    /// What gives a written part its own name, durably.
+    pub fn finish(&self, part: FileName, position: LogPosition) -> [DiskOp; 3] {
+        let to = FileName::Snapshot(self.group(), position);
+        let sync = DiskOp::Sync { file: part };
+        let sync = if planted!(SnapshotNotSynced) { DiskOp::SyncFolder { folder: Folder::Snap } } else { sync };
+        [sync, DiskOp::Rename { from: part, to }, DiskOp::SyncFolder { folder: Folder::Snap }]
+    }
+
+    /// Keeps `whole` if it is newer than the one there is; else its file goes.
+    pub fn adopt(&self, whole: Arc<Whole>) {
+        let mut state = lock(&self.state);
+        let newer = state.current.as_ref().is_none_or(|current| {
+            current.position().map(|at| at.index) < whole.position().map(|at| at.index)
+        });
+        let replaced = if newer { state.current.replace(whole) } else { Some(whole) };
+        drop(state);
+        drop(replaced);
+    }
+
+    /// The newest one, as openraft wants it.
+    pub fn snapshot(&self) -> Option<SnapshotOf<TypeConfig, Handle>> {
+        let whole = self.current()?;
+        Some(SnapshotOf::<TypeConfig, Handle> {
+            meta: snapshot_meta(&whole.meta),
+            snapshot: Handle::Whole(whole),
+        })
+    }
+}
+
+impl Whole {
+    /// The last entry that is in it.
+    pub fn position(&self) -> Option<LogPosition> {
+        self.meta.applied
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.work(vec![DiskOp::Delete { file: self.file }], |_| {});
+        }
+    }
+}
+
+/// What openraft wants to know of a snapshot.
+pub fn snapshot_meta(meta: &Meta) -> SnapshotMetaOf<TypeConfig> {
+    SnapshotMetaOf::<TypeConfig> {
+        last_log_id: meta.applied.map(convert::log_id),
+        last_membership: stored_membership(meta),
+    }
+}
+
+/// The last applied members, as openraft wants them.
+pub fn stored_membership(meta: &Meta) -> StoredMembershipOf<TypeConfig> {
+    let members = meta.members.clone().and_then(|(position, members)| {
+        Some(StoredMembership::new(
+            Some(convert::log_id(position)),
+            convert::membership(members)?,
+        ))
+    });
+    members.unwrap_or_default()
+}
