@@ -102,22 +102,16 @@ pub enum Admission {
 }
 
 impl OpLog {
-    /// An op-log that holds these, as read back from a file or a backend.
-    ///
-    /// # Errors
-    /// [`Corrupt`] when the same name comes twice, or more of them than any op-log holds.
-    pub fn restore(
-        floor: Timestamp,
-        rows: impl IntoIterator<Item = (OpId, Remembered)>,
-    ) -> Result<OpLog, Corrupt> {
-        let mut oplog = OpLog { floor, ..OpLog::default() };
-        for (op, row) in rows {
-            oplog.restore_one(op, row)?;
-        }
-        Ok(oplog)
+    /// An op-log that has forgotten names up to `floor`, to be filled by [`OpLog::restore`].
+    pub fn with_floor(floor: Timestamp) -> OpLog {
+        OpLog { floor, ..OpLog::default() }
     }
 
-    fn restore_one(&mut self, op: OpId, row: Remembered) -> Result<(), Corrupt> {
+    /// Takes in one operation, as read back from a file or a backend.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when its name is there already, or there are more than any op-log holds.
+    pub fn restore(&mut self, op: OpId, row: Remembered) -> Result<(), Corrupt> {
         let Remembered { payload, recorded, outcome } = row;
         self.bytes += entry_bytes(&op, &outcome);
         if self.insert(&op, Entry { payload, recorded, kept: Kept::new(outcome) }).is_some() {
@@ -269,9 +263,7 @@ impl OpLog {
         let timed = timed.into_iter().flatten();
         let timed = timed.map(|(uuid, entry)| (OpId::Timed(*uuid), entry.remembered()));
         let named = self.named.range((named, Bound::Unbounded));
-        timed.chain(
-            named.map(|(name, entry)| (OpId::Named(name.to_string()), entry.remembered())),
-        )
+        timed.chain(named.map(|(name, entry)| (OpId::Named(name.to_string()), entry.remembered())))
     }
 
     /// The highest time of a name that was forgotten.

@@ -12,7 +12,10 @@ use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
 use crate::types::{ActorId, Record, Sequence, Timestamp};
 
+mod cache;
+pub mod keys;
 mod meta;
+mod outside;
 mod view;
 
 pub use meta::{Meta, row_hash};
@@ -21,13 +24,56 @@ pub use view::StoreView;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Store {
-    rows: OrdMap<ActorId, Record>,
+    rows: Rows,
     oplog: OpLog,
     /// But for what the op-log itself knows: see [`Store::meta`].
     meta: Meta,
     /// For planted bugs.
     #[cfg(sim_mutant)]
     pub sabotage: crate::mutant::sabotage::Sabotage,
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Rows {
+    /// All of them are here.
+    Whole(OrdMap<ActorId, Record>),
+    /// In a backend; those that are needed are here too.
+    Outside(Box<outside::Outside>),
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows::Whole(OrdMap::default())
+    }
+}
+
+impl Rows {
+    fn get(&self, id: &ActorId) -> Option<&Record> {
+        match self {
+            Rows::Whole(rows) => rows.get(id),
+            Rows::Outside(outside) => {
+                let known = outside.cache.get(id);
+                known.unwrap_or_else(|| panic!("rows_are_prefetched: {id} is not at hand"))
+            }
+        }
+    }
+
+    fn replace(&mut self, id: &ActorId, record: Option<Record>) -> Option<Record> {
+        match (self, record) {
+            (Rows::Whole(rows), Some(record)) => rows.insert(id.clone(), record),
+            (Rows::Whole(rows), None) => rows.remove(id),
+            (Rows::Outside(outside), record) => outside.cache.replace(id, record),
+        }
+    }
+
+    /// Something was applied.
+    fn applied(&mut self) {
+        if let Rows::Outside(outside) = self {
+            outside.changed = true;
+            outside.cache.applied();
+        }
+    }
 }
 
 impl Store {
@@ -48,13 +94,24 @@ impl Store {
         if count(oplog.len()) != meta.outcomes || oplog.floor() != meta.floor {
             return Err(Corrupt("its op-log is not the one it was written with".to_owned()));
         }
-        Ok(Store { rows, oplog, meta, ..Store::default() })
+        Ok(Store::with(Rows::Whole(rows), oplog, meta))
+    }
+
+    fn with(rows: Rows, oplog: OpLog, meta: Meta) -> Store {
+        Store {
+            rows,
+            oplog,
+            meta,
+            #[cfg(sim_mutant)]
+            sabotage: Default::default(),
+        }
     }
 
     /// Applies one entry; `batch` is `None` for blank and membership entries.
     ///
     /// # Panics
     /// `apply_in_order`: entries are applied one after the other, without gap.
+    /// `rows_are_prefetched`: of a store with its rows in a backend, none is [`Store::missing`].
     pub fn apply(&mut self, position: LogPosition, batch: Option<&Batch>) -> Vec<Applied> {
         let next = self.meta.applied.map_or(0, |applied| applied.index + 1);
         assert!(position.index == next, "apply_in_order: {} after {next}", position.index);
@@ -67,6 +124,7 @@ impl Store {
             results = self.run_all(&batch.commands);
         }
         self.meta.applied = Some(position);
+        self.rows.applied();
         let Meta { sequence, committed_time, rows_hash, .. } = self.meta;
         let mark = codec::encode(&(position, &results, sequence, committed_time, rows_hash));
         self.meta.state_hash = xxh3_64_with_seed(&mark, self.meta.state_hash);
@@ -76,6 +134,7 @@ impl Store {
     /// The entry at `position`, just applied, brought these members.
     pub fn set_members(&mut self, position: LogPosition, members: Members) {
         self.meta.members = Some((position, members));
+        self.rows.applied();
     }
 
     fn run_all(&mut self, commands: &[Command]) -> Vec<Applied> {
@@ -133,11 +192,7 @@ impl Store {
             hash = hash.wrapping_add(row_hash(id, new));
             self.meta.actors += 1;
         }
-        let old = match new {
-            Some(new) => self.rows.insert(id.clone(), new),
-            None => self.rows.remove(id),
-        };
-        if let Some(old) = &old {
+        if let Some(old) = &self.rows.replace(id, new) {
             hash = hash.wrapping_sub(row_hash(id, old));
             self.meta.actors -= 1;
         }
@@ -145,11 +200,20 @@ impl Store {
     }
 
     /// A look at everything as it is now: O(1), and nothing that is applied later changes it.
+    ///
+    /// # Panics
+    /// `view_of_whole_rows`: where the rows are in a backend, a view is that backend's.
     pub fn view(&self) -> StoreView {
-        StoreView { meta: self.meta(), rows: self.rows.clone(), oplog: self.oplog.clone() }
+        let Rows::Whole(rows) = &self.rows else {
+            panic!("view_of_whole_rows: take a snapshot of the backend instead")
+        };
+        StoreView { meta: self.meta(), rows: rows.clone(), oplog: self.oplog.clone() }
     }
 
     /// One actor.
+    ///
+    /// # Panics
+    /// `rows_are_prefetched`: where the rows are in a backend, not if [`Store::is_missing`].
     pub fn get(&self, id: &ActorId) -> Option<&Record> {
         #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
@@ -201,7 +265,9 @@ impl Store {
     /// Named invariants.
     pub fn check(&self) {
         self.oplog.check();
-        assert!(self.meta.actors == count(self.rows.len()), "rows_are_counted");
+        if let Rows::Whole(rows) = &self.rows {
+            assert!(self.meta.actors == count(rows.len()), "rows_are_counted");
+        }
     }
 }
 
@@ -210,4 +276,4 @@ fn count(length: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

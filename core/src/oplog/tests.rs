@@ -143,6 +143,10 @@ fn rows_that_no_op_log_holds_are_refused() {
         recorded: Timestamp(1),
         outcome: Outcome::Refused(Refusal::NotFound),
     };
-    let twice = [(timed(1), row.clone()), (timed(1), row)];
-    assert!(OpLog::restore(Timestamp(0), twice).is_err());
+    let mut oplog =
+        OpLog { bounds: Bounds { entries: 2, ..Bounds::default() }, ..OpLog::default() };
+    assert!(oplog.restore(timed(1), row.clone()).is_ok());
+    assert!(oplog.restore(OpId::Named("n".to_owned()), row.clone()).is_ok());
+    assert!(oplog.clone().restore(timed(1), row.clone()).is_err(), "twice");
+    assert!(oplog.clone().restore(timed(2), row).is_err(), "too many");
 }

@@ -136,3 +136,5 @@ fn threads_read_a_view_while_the_store_is_written() {
     assert_eq!(view.meta().rows_hash, expected.0);
     assert_ne!(store.meta().rows_hash, expected.0);
 }
+
+mod cached;
