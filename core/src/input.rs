@@ -64,6 +64,8 @@ pub enum Input {
 pub enum StoreDone {
     /// The values of the keys, in the order asked.
     Rows(Vec<Option<Vec<u8>>>),
+    /// The state is in the file, which has so many bytes.
+    Exported(u64),
     /// It is done.
     Done,
 }

@@ -42,6 +42,7 @@ pub mod message;
 pub mod mutant;
 pub mod oplog;
 mod raft;
+mod recovery;
 pub mod replica;
 pub mod seed;
 pub mod snapshot;

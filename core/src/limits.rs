@@ -39,6 +39,8 @@ pub const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// Pause before a file that could not be made is tried again: the disk is full, or fails.
 pub const FILE_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Bytes of rows that a namespace outside the core has at hand.
+pub const ROW_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Pause before a checkpoint that could not be written is tried again.
 pub const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of a snapshot that are written, read or sent at once (soft: a block that crosses it still

@@ -69,6 +69,8 @@ mutants! {
         "after a restart the last committed entry counts as applied without its rows";
     SnapshotNotSynced, "snapshot_not_synced", "M16",
         "a checkpoint gets its name before its bytes are synced";
+    SnapshotWithoutOpLog, "snapshot_without_op_log", "M10",
+        "a snapshot that is installed brings no op-log";
     CarryForgotten, "carry_forgotten", "M03",
         "a new log segment does not carry the votes of the ones before it";
     PurgesTooMuch, "purges_too_much", "NATS 7549",

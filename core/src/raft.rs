@@ -9,9 +9,13 @@ pub(crate) mod executor;
 pub(crate) mod group;
 pub(crate) mod log;
 pub(crate) mod machine;
+pub(crate) mod marks;
 pub(crate) mod network;
+pub(crate) mod rows;
 pub(crate) mod runtime;
 pub(crate) mod shared;
+pub(crate) mod snapshot;
+pub(crate) mod transfer;
 
 use crate::command::Batch;
 use crate::message::Applied;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use crate::backend::Backend;
 use crate::command::Command;
 use crate::config::{ClusterConfig, LogSizes};
 use crate::disk::{DiskImage, DiskOp, FileName, Folder};
@@ -14,8 +15,9 @@ use crate::input::{Input, ReadLevel, Request, RequestId};
 use crate::limits;
 use crate::message::{Body, Exchange, Message};
 use crate::raft::executor::{self, Executor, lock};
-use crate::raft::group::Group;
+use crate::raft::group::{Group, Start};
 use crate::raft::shared::{Shared, mono};
+use crate::recovery::{self, Groups};
 use crate::seed::Seed;
 use crate::startup;
 use crate::status::Status;
@@ -24,6 +26,7 @@ use crate::types::{
 };
 use crate::wal::frame::{Record as WalRecord, SegmentHeader};
 use crate::wal::recover::{GroupImage, Unusable, recover};
+
 use crate::wal::writer::{SegmentWork, Writer};
 
 /// Why a replica does not start. One line that says what to do.
@@ -49,7 +52,11 @@ pub struct Replica {
 struct Node {
     shared: Arc<Shared>,
     /// What recovery found; groups start from it in the first step.
-    images: Option<BTreeMap<GroupId, GroupImage>>,
+    starts: Option<BTreeMap<GroupId, Start>>,
+    /// What the log is told first.
+    records: Vec<WalRecord>,
+    /// Groups whose start was waited for and that are ready, or not.
+    starting: Arc<Mutex<Vec<Result<Group, String>>>>,
     /// What the driver has to do before the first step.
     repairs: Vec<DiskOp>,
     groups: BTreeMap<GroupId, Arc<Group>>,
@@ -87,15 +94,17 @@ impl Replica {
         identity: &Identity,
         seed: Seed,
         disk: &dyn DiskImage,
+        backend: Option<&dyn Backend>,
     ) -> Result<Replica, RecoverError> {
         config.validate().map_err(RecoverError)?;
-        let recovered = recover(disk, identity).map_err(|unusable| match unusable {
+        let unusable = |unusable| match unusable {
             Unusable::Unreadable(what) => RecoverError(what),
             Unusable::Damaged(what) => RecoverError(format!(
-                "the log is damaged: {what}; do not start this node again: replace it with a new \
+                "the data is damaged: {what}; do not start this node again: replace it with a new \
                  one, the others have its data"
             )),
-        })?;
+        };
+        let mut recovered = recover(disk, identity).map_err(unusable)?;
         startup::check(config, identity, &recovered).map_err(RecoverError)?;
         // Whoever has promised or stored anything was formed when it did.
         let pristine =
@@ -104,13 +113,19 @@ impl Replica {
         let formation = pristine.then(|| Formation::new(others));
         let boot = Boot(seed.child("boot").0);
         let writer = Writer::new(boot, &recovered);
+        let found = recovery::groups(config, identity, &mut recovered, disk, backend);
+        let Groups { starts, records, removals } = found.map_err(unusable)?;
+        let mut repairs = recovered.repairs;
+        repairs.extend(removals);
         let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
         Ok(Replica {
             executor: Some(Box::new(Executor::new(seed.child("executor")))),
             node: Node {
                 shared: Arc::new(shared),
-                images: Some(recovered.groups),
-                repairs: recovered.repairs,
+                starts: Some(starts),
+                records,
+                repairs,
+                starting: Arc::default(),
                 groups: BTreeMap::new(),
                 peers: recovered.peers,
                 formation,
@@ -176,7 +191,7 @@ impl Replica {
         if self.node.fatal {
             return None;
         }
-        if self.node.images.is_some() {
+        if self.node.starts.is_some() {
             return Some(Instant(0));
         }
         let executor = self.executor.as_deref().and_then(Executor::deadline);
@@ -236,33 +251,40 @@ impl Drop for Replica {
 impl Node {
     /// In the first step: openraft looks at the clock when it starts, so not in `recover`.
     fn start(&mut self) {
-        let Some(mut images) = self.images.take() else { return };
-        let started: Arc<Mutex<Vec<Result<Group, String>>>> = Arc::default();
+        let Some(mut starts) = self.starts.take() else { return };
+        let records = std::mem::take(&mut self.records);
+        records.iter().for_each(|record| lock(&self.shared.writer).push(record));
         for (id, namespace) in self.shared.config.groups() {
-            let image = images.remove(&id).unwrap_or_default();
-            let group = Group::start(id, namespace.clone(), self.shared.clone(), image);
-            let slot = started.clone();
+            let start = starts.remove(&id).unwrap_or_default();
+            let group = Group::start(id, namespace.clone(), self.shared.clone(), start);
+            let slot = self.starting.clone();
             executor::spawn(async move {
                 let group = group.await;
                 lock(&slot).push(group);
             });
         }
         executor::run_until_stalled();
-        let started = std::mem::take(&mut *lock(&started));
-        let all = started.len() == self.shared.config.namespaces.len();
-        assert!(all, "groups_start_at_once: starting waits for nothing");
+        self.take_started();
+        self.form();
+    }
+
+    /// Takes in the groups that have started. One whose rows are outside the core reads some of
+    /// them first, to apply again what was committed.
+    fn take_started(&mut self) {
+        let started = std::mem::take(&mut *lock(&self.starting));
         for group in started {
             match group {
                 Ok(group) => {
-                    self.groups.insert(group.id, Arc::new(group));
+                    let group = Arc::new(group);
+                    // A namespace may have been appended to the configuration: its group is new,
+                    // the node is not.
+                    if self.formation.is_none() {
+                        group.initialize();
+                    }
+                    self.groups.insert(group.id, group);
                 }
                 Err(reason) => self.shared.emit(Effect::Fatal { reason }),
             }
-        }
-        match self.formation {
-            Some(_) => self.form(),
-            // A namespace was appended to the configuration: its group is new, the node is not.
-            None => self.groups.values().for_each(|group| group.initialize()),
         }
     }
 
@@ -322,6 +344,7 @@ impl Node {
     /// Polls until nothing is left to do, and collects the step's write.
     fn run(&mut self) {
         executor::run_until_stalled();
+        self.take_started();
         #[cfg(sim_mutant)]
         while planted!(AckBeforeSync) {
             let waiting = lock(&self.shared.writer).take_waiting();
@@ -408,8 +431,9 @@ impl Node {
 
     fn request(&self, request: RequestId, deadline: Instant, body: Request) -> Result<(), Failure> {
         let (Request::Write { namespace, .. } | Request::Read { namespace, .. }) = &body;
-        let group = self.shared.config.group(namespace).and_then(|id| self.groups.get(&id));
-        let group = group.ok_or(Failure::UnknownNamespace)?;
+        let group = self.shared.config.group(namespace).ok_or(Failure::UnknownNamespace)?;
+        // One that has not started yet.
+        let group = self.groups.get(&group).ok_or(Failure::Unavailable)?;
         let (live, live_bytes) = self.shared.requests_live();
         let busy = |queue| Failure::Busy { queue, retry_after: BUSY_RETRY_AFTER };
         if live >= limits::REQUESTS_MAX {
@@ -421,9 +445,11 @@ impl Node {
         };
         match body {
             Request::Read { id, level: ReadLevel::Eventual, .. } => {
-                let answer = group.read_eventual(&id).filter(|_| self.formation.is_none());
-                let answer = answer.ok_or(Failure::Unavailable);
-                self.shared.emit(Effect::Reply { request, response: answer });
+                if self.formation.is_some() {
+                    return Err(Failure::Unavailable);
+                }
+                room(id.as_str().len())?;
+                group.read_eventual(request, deadline, id);
             }
             Request::Read { id, level: ReadLevel::Linearizable, .. } => {
                 self.shared.admit(request, deadline, room(id.as_str().len())?);
@@ -496,6 +522,7 @@ impl Node {
             body @ (Body::AppendReply(_)
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
+            | Body::SnapshotReply(_)
             | Body::ForwardWriteReply(_)
             | Body::ForwardReadReply(_)) => {
                 let waited = self.shared.answered(from, message.exchange, body);
@@ -504,6 +531,7 @@ impl Node {
             Body::Append(_)
             | Body::AskVote(_)
             | Body::AskPreVote(_)
+            | Body::Snapshot(_)
             | Body::ForwardWrite { .. }
             | Body::ForwardRead { .. }
             | Body::Hello

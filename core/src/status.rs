@@ -57,6 +57,12 @@ pub struct GroupStatus {
     pub oplog_live: usize,
     /// Repeats answered from the op-log since the start of this life.
     pub oplog_replays: u64,
+    /// Entries that are in the last checkpoint.
+    pub checkpoint: u64,
+    /// The first entry that the log still has.
+    pub first: u64,
+    /// The index at which this replica was first seen to differ from its leader: an alarm.
+    pub diverged: Option<u64>,
     /// A hash over everything applied: equal on all replicas at equal `applied`.
     pub state_hash: u64,
 }

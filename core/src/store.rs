@@ -210,6 +210,12 @@ impl Store {
         StoreView { meta: self.meta(), rows: rows.clone(), oplog: self.oplog.clone() }
     }
 
+    /// For `snapshot_without_op_log`.
+    #[cfg(sim_mutant)]
+    pub fn without_op_log(self) -> Store {
+        Store { oplog: OpLog::default(), ..self }
+    }
+
     /// One actor.
     ///
     /// # Panics

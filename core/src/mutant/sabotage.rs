@@ -14,7 +14,7 @@ use crate::types::{ActorId, OpId, Timestamp};
 use crate::wal::frame::{self, Record};
 
 /// What a store must know to go wrong.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sabotage {
     /// Entries below this had been committed before the start.
     recovered: u64,
@@ -70,6 +70,12 @@ pub fn time_of_apply(stamp: Timestamp) -> Timestamp {
 pub fn row_key(id: &ActorId) -> ActorId {
     let short: String = id.as_str().chars().take(1).collect();
     ActorId::new(short).ok().filter(|_| planted!(CollidingKeys)).unwrap_or_else(|| id.clone())
+}
+
+/// `snapshot_without_op_log`, and the state of the other bugs, which the new store must know too.
+pub fn after_install(old: &Store, mut new: Store) -> Store {
+    new.sabotage = old.sabotage.clone();
+    if planted!(SnapshotWithoutOpLog) { new.without_op_log() } else { new }
 }
 
 /// `op_named_by_leader`.

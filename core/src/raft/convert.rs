@@ -8,7 +8,8 @@ use openraft::{EmptyNode, EntryPayload, Membership};
 
 use super::{Entry, LogId, RaftMembership, RaftVote, TypeConfig};
 use crate::message::{
-    Append, AppendReply, AskVote, LogEntry, LogPosition, Members, Payload, Vote, VoteReply,
+    Append, AppendReply, AskVote, LogEntry, LogPosition, Members, Payload, StateMark, Vote,
+    VoteReply,
 };
 
 pub fn position(id: &LogId) -> LogPosition {
@@ -65,12 +66,13 @@ pub fn entry(entry: LogEntry) -> Option<Entry> {
     Some(Entry { log_id: log_id(entry.position), payload })
 }
 
-pub fn append(request: &AppendEntriesRequest<TypeConfig>) -> Append {
+pub fn append(request: &AppendEntriesRequest<TypeConfig>, mark: Option<StateMark>) -> Append {
     Append {
         vote: vote(&request.vote),
         previous: request.prev_log_id.as_ref().map(position),
         entries: request.entries.iter().map(log_entry).collect(),
         commit: request.leader_commit.as_ref().map(position),
+        mark,
     }
 }
 

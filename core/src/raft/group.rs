@@ -4,26 +4,31 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ServerState;
+use openraft::alias::SnapshotOf;
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::AppendEntriesResponse;
-use openraft::{EmptyNode, RaftMetrics, StoredMembership};
+use openraft::{EmptyNode, RaftMetrics};
 
 use super::executor::{self, lock};
 use super::log::Log;
 use super::machine::Machine;
+use super::marks::Marks;
 use super::network::Network;
+use super::rows::Rows;
 use super::shared::{Forwarded, Shared, mono};
-use super::{Raft, TypeConfig, convert};
+use super::snapshot::{Handle, Snapshots, stored_membership};
+use super::{Raft, RaftVote, TypeConfig, convert, transfer};
 use crate::command::Command;
 use crate::config::Timing;
-use crate::effect::{Answer, Effect};
+use crate::effect::{Answer, Effect, Failure, Response};
 use crate::event::{DropReason, Event, Role};
 use crate::input::RequestId;
 use crate::limits;
-use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message};
+use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message, Vote};
 use crate::status::GroupStatus;
 use crate::store::Store;
+use crate::store::keys;
 use crate::types::{ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, Timestamp};
 use crate::wal::frame::Record as WalRecord;
 use crate::wal::recover::GroupImage;
@@ -39,6 +44,10 @@ pub struct Group {
     raft: Raft,
     log: Log,
     store: Arc<Mutex<Store>>,
+    rows: Rows,
+    snapshots: Arc<Snapshots>,
+    marks: Arc<Marks>,
+    purge_asked: Mutex<Asked>,
     metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
     /// What had been committed before the start: eventual reads never go back behind it.
     recovered: u64,
@@ -48,6 +57,26 @@ pub struct Group {
     seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
     /// Held once by each question of a peer that is being worked on.
     questions: Arc<()>,
+}
+
+/// What openraft was last asked to purge.
+#[derive(Default)]
+struct Asked {
+    /// Entries that were in a snapshot then.
+    covered: u64,
+    /// All of those, none was to stay.
+    all: bool,
+}
+
+/// What a group starts from.
+#[derive(Default)]
+pub struct Start {
+    /// Its log.
+    pub image: GroupImage,
+    /// Its state as of its last checkpoint.
+    pub store: Store,
+    /// Bytes of that checkpoint's file, if there is one.
+    pub checkpoint: Option<u64>,
 }
 
 /// When this replica last knew that it was level with its leader.
@@ -99,23 +128,42 @@ impl Group {
         id: GroupId,
         namespace: Namespace,
         shared: Arc<Shared>,
-        image: GroupImage,
+        Start { image, store, checkpoint }: Start,
     ) -> Result<Group, String> {
         if image.namespace.is_none() {
             lock(&shared.writer).push(&WalRecord::Namespace(id, namespace.clone()));
         }
-        let log = Log::new(id, shared.clone(), image)?;
-        let store: Arc<Mutex<Store>> = Arc::default();
+        let saved = applied_count(store.applied());
+        let log = Log::new(id, shared.clone(), image, saved)?;
+        let membership = stored_membership(&store.meta());
+        let store = Arc::new(Mutex::new(store));
+        let rows = Rows { group: id, shared: shared.clone(), store: store.clone() };
+        let origin = keys::Origin {
+            cluster: shared.config.cluster.clone(),
+            group: id,
+            namespace: namespace.clone(),
+        };
+        let snapshots = Snapshots::new(origin, shared.clone(), store.clone(), checkpoint);
+        let (snapshots, marks) = (Arc::new(snapshots), Arc::<Marks>::default());
         let machine = Machine {
             group: id,
             shared: shared.clone(),
             store: store.clone(),
-            membership: StoredMembership::default(),
+            log: log.clone(),
+            rows: rows.clone(),
+            snapshots: snapshots.clone(),
+            marks: marks.clone(),
+            membership,
         };
-        let network = Network { group: id, shared: shared.clone() };
+        let network = Network {
+            group: id,
+            shared: shared.clone(),
+            snapshots: snapshots.clone(),
+            marks: marks.clone(),
+        };
         let config = raft_config(&shared.config.timing, &namespace);
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
-        let recovered = log.committed();
+        let recovered = log.committed().max(saved);
         #[cfg(sim_mutant)]
         crate::mutant::sabotage::prepare(&mut lock(&store), recovered);
         let node = shared.identity.node;
@@ -131,6 +179,10 @@ impl Group {
             raft,
             log,
             store,
+            rows,
+            snapshots,
+            marks,
+            purge_asked: Mutex::default(),
             metrics,
             recovered,
             level,
@@ -171,11 +223,34 @@ impl Group {
         lock(&self.turn).reads.push(item);
     }
 
-    /// A client's eventual read; `None` while this replica knows less than before it started.
-    pub fn read_eventual(&self, id: &ActorId) -> Option<Answer> {
+    /// A client's eventual read; refused while this replica knows less than before it started.
+    pub fn read_eventual(self: &Arc<Group>, request: RequestId, deadline: Instant, id: ActorId) {
+        if !lock(&self.store).is_missing(&id) {
+            let response = self.eventual(&id);
+            return self.shared.emit(Effect::Reply { request, response });
+        }
+        self.shared.admit(request, deadline, id.as_str().len());
+        let group = self.clone();
+        executor::spawn(async move {
+            // A store that cannot be read ends the replica; nobody gets an answer from it.
+            match group.rows.fetch(&id).await {
+                Ok(()) => group.shared.reply(request, group.eventual(&id)),
+                Err(error) => group.unreadable(&error),
+            }
+        });
+    }
+
+    fn eventual(&self, id: &ActorId) -> Response {
         let (record, applied) = self.lookup(id);
         let age = lock(&self.level).at.map(|at| mono().since(at));
-        (applied >= self.recovered).then_some(Answer::Read { record, applied, age })
+        let known = applied >= self.recovered;
+        if known { Ok(Answer::Read { record, applied, age }) } else { Err(Failure::Unavailable) }
+    }
+
+    /// The store's rows cannot be read: nothing this replica says is to be trusted.
+    fn unreadable(&self, error: &std::io::Error) {
+        let reason = format!("the rows of namespace `{}` cannot be read: {error}", self.namespace);
+        self.shared.emit(Effect::Fatal { reason });
     }
 
     /// A peer's message; answers have been handed over already.
@@ -188,7 +263,10 @@ impl Group {
         let origin = Origin::Peer(from, exchange);
         let answer = move |group: &Group, body| group.shared.answer(from, group.id, exchange, body);
         match message.body {
-            body @ (Body::Append(_) | Body::AskVote(_) | Body::AskPreVote(_)) => {
+            body @ (Body::Append(_)
+            | Body::AskVote(_)
+            | Body::AskPreVote(_)
+            | Body::Snapshot(_)) => {
                 if Arc::strong_count(&self.questions) > limits::QUESTIONS_MAX {
                     return Err(DropReason::Busy);
                 }
@@ -211,6 +289,7 @@ impl Group {
             Body::AppendReply(_)
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
+            | Body::SnapshotReply(_)
             | Body::ForwardWriteReply(_)
             | Body::ForwardReadReply(_)
             | Body::Hello
@@ -237,9 +316,11 @@ impl Group {
                 let response = self.raft.pre_vote(convert::vote_request(ask)).await.ok()?;
                 Some(Body::PreVoteReply(convert::vote_reply(&response)))
             }
+            Body::Snapshot(chunk) => transfer::receive(self, chunk).await.map(Body::SnapshotReply),
             Body::AppendReply(_)
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
+            | Body::SnapshotReply(_)
             | Body::ForwardWrite { .. }
             | Body::ForwardWriteReply(_)
             | Body::ForwardRead { .. }
@@ -252,11 +333,15 @@ impl Group {
     async fn append(&self, append: crate::message::Append) -> AppendReply {
         let commit = append.commit.map_or(0, |commit| commit.index + 1);
         let heard = mono();
+        let (mark, leader) = (append.mark, append.vote.node);
         let Some(request) = convert::append_request(append) else { return AppendReply::Failed };
         let Ok(response) = self.raft.append_entries(request).await else {
             return AppendReply::Failed;
         };
         if matches!(response, AppendEntriesResponse::Success) {
+            if let Some(mark) = mark {
+                self.marks.heard(&self.shared, self.id, leader, mark);
+            }
             let mut level = lock(&self.level);
             // One that was overtaken on its way tells less than is known.
             if level.told.is_none_or(|(known, _)| commit >= known) {
@@ -289,6 +374,86 @@ impl Group {
         }
     }
 
+    // ---- snapshots ----------------------------------------------------------------------------
+
+    /// The group's snapshots.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// This replica's vote, if it is ahead of a leader's.
+    pub fn higher_vote(&self, leader: Vote) -> Option<Vote> {
+        let ahead = |ours: &Vote| {
+            ours.term > leader.term || ours.term == leader.term && ours.committed && *ours != leader
+        };
+        self.log.vote().filter(ahead)
+    }
+
+    /// Whether a snapshot that ends at `position` cannot be true, given what is committed here.
+    pub fn contradicts(&self, position: LogPosition) -> bool {
+        let committed = self.log.committed_at();
+        committed.is_some_and(|ours| position > ours && position.index <= ours.index)
+    }
+
+    /// Hands a received snapshot to openraft; the vote of this replica, once it is installed.
+    pub async fn install(
+        &self,
+        vote: RaftVote,
+        snapshot: SnapshotOf<TypeConfig, Handle>,
+    ) -> Option<Vote> {
+        let response = self.raft.install_full_snapshot(vote, snapshot).await.ok()?;
+        Some(convert::vote(&response.vote))
+    }
+
+    /// Makes a checkpoint when the log has grown enough since the last, and lets go of entries that
+    /// are in one.
+    fn compact(&self) {
+        if self.wants_checkpoint() && self.snapshots.may_build() {
+            let (snapshots, raft, log) =
+                (self.snapshots.clone(), self.raft.clone(), self.log.clone());
+            executor::spawn(async move {
+                let unsaved = log.unsaved();
+                if snapshots.checkpoint().await {
+                    log.saved(unsaved);
+                    raft.trigger().snapshot().await.ok();
+                }
+            });
+        }
+        let covered = self.metrics.borrow_watched().snapshot.map_or(0, |last| last.index + 1);
+        let mut asked = lock(&self.purge_asked);
+        let pinned = self.pins_segments();
+        if covered <= asked.covered && (!pinned || asked.all) {
+            return;
+        }
+        let kept = || self.log.purgeable(covered, &self.shared.config.log);
+        let upto = if pinned { covered } else { kept() };
+        *asked = Asked { covered, all: pinned };
+        if upto > self.log.first() {
+            let raft = self.raft.clone();
+            executor::spawn(async move {
+                raft.trigger().purge_log(upto - 1).await.ok();
+            });
+        }
+    }
+
+    fn wants_checkpoint(&self) -> bool {
+        let sizes = &self.shared.config.log;
+        let applied = applied_count(lock(&self.store).applied());
+        let new = applied.saturating_sub(self.snapshots.covers());
+        let unsaved = u64::try_from(self.log.unsaved()).unwrap_or(u64::MAX);
+        // Writing a large state again for a little log would be most of the work.
+        let enough = sizes.checkpoint_bytes.max(self.snapshots.bytes() / 2);
+        let grown = unsaved >= enough || new >= sizes.checkpoint_entries;
+        new > 0 && (grown || self.pins_segments())
+    }
+
+    /// Whether the log has grown long and this group's entries are what holds its oldest segment.
+    fn pins_segments(&self) -> bool {
+        let writer = lock(&self.shared.writer);
+        let segments = (writer.end() - writer.begin()) / writer.segment_bytes();
+        segments >= limits::SEGMENTS_BEFORE_CHECKPOINT && writer.holders().contains(&self.id)
+    }
+
     // ---- out ----------------------------------------------------------------------------------
 
     /// Looks at what the step has changed: role, level, a raft that has stopped.
@@ -318,6 +483,8 @@ impl Group {
         } else if let Some((_, at)) = level.told.filter(|(commit, _)| applied >= *commit) {
             level.at = level.at.max(Some(at));
         }
+        drop(level);
+        self.compact();
     }
 
     /// See [`GroupStatus`].
@@ -340,6 +507,9 @@ impl Group {
             oplog_live: store.oplog().len(),
             oplog_replays: store.oplog().replays(),
             state_hash: store.state_hash(),
+            checkpoint: self.snapshots.covers(),
+            first: self.log.first(),
+            diverged: self.marks.diverged(),
         }
     }
 
@@ -464,8 +634,9 @@ fn raft_config(timing: &Timing, namespace: &Namespace) -> openraft::Config {
         election_timeout_min: ms(timing.election_min),
         election_timeout_max: ms(timing.election_max),
         max_payload_entries: limits::APPEND_ENTRIES_MAX,
-        // The whole log is kept; see `machine::NoSnapshots`.
+        // When to make one and what to purge is decided in `Group::compact`, by bytes too.
         snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
         // With it a leader that lost its unsynced tail leads on in the same term, and gives an
         // index it has forgotten to another command (ADR 1; planted bug `leader_restore`).

@@ -14,9 +14,11 @@ use super::channel::oneshot;
 use super::executor::lock;
 use super::shared::Shared;
 use super::{Entry, LogId, RaftVote, TypeConfig, convert};
+use crate::config::LogSizes;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::limits;
+use crate::message::{LogPosition, Vote};
 use crate::types::GroupId;
 use crate::wal::frame::Record;
 use crate::wal::recover::GroupImage;
@@ -36,6 +38,8 @@ struct State {
     purged: Option<LogId>,
     vote: Option<RaftVote>,
     committed: Option<LogId>,
+    /// Bytes of entries that came since the last checkpoint was begun.
+    unsaved: usize,
 }
 
 impl State {
@@ -51,7 +55,7 @@ impl State {
         self.last().map_or(0, |last| last.index + 1)
     }
 
-    fn read(&self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &Entry> {
+    fn read(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = &Entry> {
         let first = self.first();
         let start = match range.start_bound() {
             Bound::Included(&start) => start,
@@ -78,8 +82,13 @@ impl Log {
     ///
     /// # Errors
     /// A clause for an entry that openraft would not accept.
-    pub fn new(group: GroupId, shared: Arc<Shared>, image: GroupImage) -> Result<Log, String> {
-        let entries = image
+    pub fn new(
+        group: GroupId,
+        shared: Arc<Shared>,
+        image: GroupImage,
+        saved: u64,
+    ) -> Result<Log, String> {
+        let entries: VecDeque<Entry> = image
             .entries
             .into_iter()
             .map(|entry| {
@@ -87,7 +96,9 @@ impl Log {
                 convert::entry(entry).ok_or_else(|| format!("entry {index} has no legal voters"))
             })
             .collect::<Result<_, String>>()?;
+        let unsaved = entries.iter().filter(|entry| entry.log_id.index >= saved);
         let state = State {
+            unsaved: unsaved.map(entry_bytes).sum(),
             entries,
             purged: image.purged.map(convert::log_id),
             vote: image.vote.map(convert::raft_vote),
@@ -105,6 +116,56 @@ impl Log {
     /// The commit index on record, as a count of entries.
     pub fn committed(&self) -> u64 {
         lock(&self.state).committed.map_or(0, |committed| committed.index + 1)
+    }
+
+    /// Where that is.
+    pub fn committed_at(&self) -> Option<LogPosition> {
+        lock(&self.state).committed.as_ref().map(convert::position)
+    }
+
+    /// The vote, if there was one.
+    pub fn vote(&self) -> Option<Vote> {
+        lock(&self.state).vote.as_ref().map(convert::vote)
+    }
+
+    /// Bytes of entries since the last checkpoint, of those that are in memory.
+    pub fn unsaved(&self) -> usize {
+        lock(&self.state).unsaved
+    }
+
+    /// A checkpoint that was begun when `bytes` were unsaved is on the disk.
+    pub fn saved(&self, bytes: usize) {
+        let mut state = lock(&self.state);
+        state.unsaved = state.unsaved.saturating_sub(bytes);
+    }
+
+    /// Up to which index, as a count, the log may be purged when the first `covered` entries are in
+    /// a snapshot: some stay for followers that are a little late, within both limits.
+    pub fn purgeable(&self, covered: u64, sizes: &LogSizes) -> u64 {
+        let state = lock(&self.state);
+        let mut bytes = 0;
+        let keeps = state.read(..covered).rev().take_while(|entry| {
+            bytes += u64::try_from(entry_bytes(entry)).unwrap_or(u64::MAX);
+            bytes <= sizes.keep_bytes
+        });
+        let keeps = u64::try_from(keeps.count()).unwrap_or(u64::MAX).min(sizes.keep_entries);
+        covered.saturating_sub(keeps)
+    }
+
+    /// The first entry that is there, as an index.
+    pub fn first(&self) -> u64 {
+        lock(&self.state).first()
+    }
+
+    /// A snapshot that ends at `position` was installed: so far everything is committed.
+    pub fn installed(&self, position: LogPosition) {
+        let mut state = lock(&self.state);
+        let installed = convert::log_id(position);
+        if state.committed.is_none_or(|committed| committed.index < installed.index) {
+            state.committed = Some(installed);
+            lock(&self.shared.writer).commit(self.group, position);
+        }
+        state.unsaved = 0;
     }
 
     /// The last index plus one.
@@ -237,6 +298,7 @@ impl RaftLogStorage<TypeConfig> for Log {
             let (index, next) = (entry.log_id.index, state.next());
             assert!(index == next, "wal_contiguous: append {index} where {next} should be");
             writer.push(&Record::Entry(self.group, convert::log_entry(&entry)));
+            state.unsaved += entry_bytes(&entry);
             state.entries.push_back(entry);
         }
         writer.when_durable(Box::new(move || callback.io_completed(Ok(()))));

@@ -9,10 +9,16 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, StoredMembership};
 
 use super::executor::lock;
+use super::log::Log;
+use super::marks::Marks;
+use super::rows::Rows;
 use super::shared::Shared;
-use super::{LogId, TypeConfig, convert};
+use super::snapshot::{Handle, Snapshots};
+use super::{Entry, LogId, TypeConfig, convert};
+use crate::command::Batch;
 use crate::effect::Effect;
 use crate::event::Event;
+use crate::message::Applied;
 use crate::store::Store;
 use crate::types::GroupId;
 
@@ -21,28 +27,77 @@ pub struct Machine {
     pub group: GroupId,
     pub shared: Arc<Shared>,
     pub store: Arc<Mutex<Store>>,
+    pub log: Log,
+    pub rows: Rows,
+    pub snapshots: Arc<Snapshots>,
+    pub marks: Arc<Marks>,
     pub membership: StoredMembershipOf<TypeConfig>,
 }
 
-/// Log compaction is off (`SnapshotPolicy::Never`, nothing is ever purged), so openraft never asks
-/// for one. Should it ask all the same, it gets an error, which stops the replica.
-pub struct NoSnapshots;
+/// Tells openraft of the snapshot that is on the disk already; see [`super::snapshot`].
+pub struct Builder(Arc<Snapshots>);
 
-fn no_snapshots() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "this version keeps the whole log")
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Handle;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Handle>, io::Error> {
+        let none = || io::Error::other("no checkpoint is on the disk");
+        self.0.snapshot().ok_or_else(none)
+    }
 }
 
-impl RaftSnapshotBuilder<TypeConfig> for NoSnapshots {
-    type SnapshotData = Vec<u8>;
+/// Entries that are applied together: one batch for a store outside the core.
+const TOGETHER_MAX: usize = 64;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
-        Err(no_snapshots())
+type Waiting = openraft::storage::ApplyResponder<TypeConfig>;
+
+impl Machine {
+    fn batch(entry: &Entry) -> Option<&Batch> {
+        match &entry.payload {
+            EntryPayload::Normal(batch) => Some(batch),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        }
+    }
+
+    /// Prefetches, applies, writes; answers only what everybody can read.
+    async fn apply_together(
+        &mut self,
+        entries: Vec<(Entry, Option<Waiting>)>,
+    ) -> Result<(), io::Error> {
+        let batches = entries.iter().filter_map(|(entry, _)| Machine::batch(entry));
+        self.rows.fetch_for(batches).await?;
+        let mut answers = Vec::new();
+        for (entry, responder) in entries {
+            let results = self.apply_one(&entry);
+            answers.extend(responder.map(|responder| (responder, results)));
+        }
+        self.rows.write_changes().await?;
+        for (responder, results) in answers {
+            responder.send(results);
+        }
+        Ok(())
+    }
+
+    fn apply_one(&mut self, entry: &Entry) -> Vec<Applied> {
+        let position = convert::position(&entry.log_id);
+        let mut store = lock(&self.store);
+        let results = store.apply(position, Machine::batch(entry));
+        if let EntryPayload::Membership(membership) = &entry.payload {
+            self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            store.set_members(position, convert::members(membership));
+        }
+        let state_hash = store.state_hash();
+        drop(store);
+        let (group, term, index) = (self.group, position.term, position.index);
+        self.shared.emit(Effect::Event(Event::Applied { group, term, index, state_hash }));
+        self.marks.applied(&self.shared, group, index, state_hash);
+        results
     }
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = Vec<u8>;
-    type SnapshotBuilder = NoSnapshots;
+    type SnapshotData = Handle;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(
         &mut self,
@@ -55,49 +110,48 @@ impl RaftStateMachine<TypeConfig> for Machine {
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
+        let together = if lock(&self.store).is_cached() { TOGETHER_MAX } else { 1 };
+        let mut waiting = Vec::new();
         while let Some(next) = entries.next().await {
-            let (entry, responder) = next?;
-            let position = convert::position(&entry.log_id);
-            let (batch, members) = match &entry.payload {
-                EntryPayload::Blank => (None, None),
-                EntryPayload::Normal(batch) => (Some(batch), None),
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    (None, Some(convert::members(membership)))
-                }
-            };
-            let (results, state_hash) = {
-                let mut store = lock(&self.store);
-                let results = store.apply(position, batch);
-                if let Some(members) = members {
-                    store.set_members(position, members);
-                }
-                (results, store.state_hash())
-            };
-            let (group, term, index) = (self.group, position.term, position.index);
-            self.shared.emit(Effect::Event(Event::Applied { group, term, index, state_hash }));
-            if let Some(responder) = responder {
-                responder.send(results);
+            waiting.push(next?);
+            if waiting.len() >= together {
+                self.apply_together(std::mem::take(&mut waiting)).await?;
             }
         }
-        Ok(())
+        if waiting.is_empty() { Ok(()) } else { self.apply_together(waiting).await }
     }
 
-    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
-        NoSnapshots
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder(self.snapshots.clone())
     }
 
     async fn install_snapshot(
         &mut self,
-        _meta: &SnapshotMetaOf<TypeConfig>,
-        _snapshot: Vec<u8>,
+        meta: &SnapshotMetaOf<TypeConfig>,
+        snapshot: Handle,
     ) -> Result<(), io::Error> {
-        Err(no_snapshots())
+        // openraft restores from its own snapshot only what is older than it, and nothing is: the
+        // store was recovered from the same file.
+        let Handle::Received(whole, received) = snapshot else { return Ok(()) };
+        let Some(position) = whole.position() else { return Ok(()) };
+        let received = self.rows.take_over(&whole, *received).await?;
+        {
+            let mut store = lock(&self.store);
+            #[cfg(sim_mutant)]
+            let received = crate::mutant::sabotage::after_install(&store, received);
+            *store = received;
+        }
+        self.membership = meta.last_membership.clone();
+        self.log.installed(position);
+        self.snapshots.adopt(whole);
+        let event = Event::SnapshotInstalled { group: self.group, position };
+        self.shared.emit(Effect::Event(event));
+        Ok(())
     }
 
     async fn get_current_snapshot(
         &mut self,
-    ) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
-        Ok(None)
+    ) -> Result<Option<SnapshotOf<TypeConfig, Handle>>, io::Error> {
+        Ok(self.snapshots.snapshot())
     }
 }

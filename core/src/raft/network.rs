@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::alias::{SnapshotOf, VoteOf};
-use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::{EmptyNode, OptionalSend};
 
+use super::marks::Marks;
 use super::shared::{Shared, mono};
-use super::{TypeConfig, convert};
+use super::snapshot::{Handle, Snapshots};
+use super::{TypeConfig, convert, transfer};
 use crate::message::Body;
 use crate::types::{GroupId, NodeId};
 
@@ -23,12 +25,16 @@ use crate::types::{GroupId, NodeId};
 pub struct Network {
     pub group: GroupId,
     pub shared: Arc<Shared>,
+    pub snapshots: Arc<Snapshots>,
+    pub marks: Arc<Marks>,
 }
 
 /// The way to one peer.
 pub struct Peer {
     group: GroupId,
     shared: Arc<Shared>,
+    snapshots: Arc<Snapshots>,
+    marks: Arc<Marks>,
     target: NodeId,
 }
 
@@ -36,7 +42,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Peer {
-        Peer { group: self.group, shared: self.shared.clone(), target }
+        let (shared, snapshots) = (self.shared.clone(), self.snapshots.clone());
+        let marks = self.marks.clone();
+        Peer { group: self.group, shared, snapshots, marks, target }
     }
 }
 
@@ -52,7 +60,7 @@ fn network_error(what: &str) -> RPCError<TypeConfig> {
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = Handle;
 
     async fn append_entries(
         &mut self,
@@ -66,7 +74,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         } else {
             self.shared.config.timing.election_min
         };
-        match self.ask(Body::Append(convert::append(&request)), timeout).await? {
+        match self
+            .ask(Body::Append(convert::append(&request, self.marks.newest())), timeout)
+            .await?
+        {
             Body::AppendReply(reply) => convert::append_response(reply)
                 .ok_or_else(|| network_error("the peer could not handle it")),
             _ => Err(network_error("an answer to another question")),
@@ -98,14 +109,31 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         }
     }
 
+    /// A chunk at a time, from the disk; see [`transfer`].
     async fn full_snapshot(
         &mut self,
-        _vote: VoteOf<TypeConfig>,
-        _snapshot: SnapshotOf<TypeConfig, Vec<u8>>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, Handle>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let reason = io::Error::other("this version keeps the whole log and sends no snapshots");
-        Err(StreamingError::Unreachable(Unreachable::new(&reason)))
+        let again =
+            |what: &str| StreamingError::Network(NetworkError::new(&io::Error::other(what)));
+        let whole = match snapshot.snapshot {
+            Handle::Whole(whole) | Handle::Received(whole, _) => whole,
+            Handle::Outside => match self.snapshots.export().await {
+                Ok(whole) => whole,
+                Err(error) => return Err(again(&error.to_string())),
+            },
+        };
+        let (shared, vote) = (self.shared.clone(), convert::vote(&vote));
+        let sending = transfer::send(&shared, self.group, self.target, vote, &whole);
+        match transfer::send_until(sending, cancel).await {
+            Ok(Ok(vote) | Err(transfer::Failed::HigherVote(vote))) => {
+                Ok(SnapshotResponse::new(convert::raft_vote(vote)))
+            }
+            Ok(Err(transfer::Failed::Again)) => Err(again("the snapshot did not arrive")),
+            Err(closed) => Err(StreamingError::Closed(closed)),
+        }
     }
 }

@@ -5,6 +5,9 @@
 //! a chunk at a time between other steps, under a name that is worth nothing after a crash; it gets
 //! its own name when all of it is synced. So a crash leaves the old one or the new one.
 //!
+//! A namespace outside the core is durable by itself: its checkpoint is a flush, and a snapshot is
+//! written only when a follower needs one.
+//!
 //! openraft hears of a snapshot only when it is on the disk: an error while it builds one would end
 //! the replica, and a disk that is full for a while must not.
 
@@ -14,16 +17,17 @@ use openraft::StoredMembership;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 
 use super::executor::lock;
+use super::rows::Rows;
 use super::shared::{Shared, mono};
 use super::transfer::Incoming;
 use super::{TypeConfig, convert};
 use crate::disk::{DiskOp, FileName, Folder};
-use crate::effect::Effect;
+use crate::effect::{Effect, StoreOp};
 use crate::event::Event;
-use crate::input::IoFailed;
+use crate::input::{IoFailed, StoreDone};
 use crate::limits;
 use crate::message::LogPosition;
-use crate::snapshot::Encoder;
+use crate::snapshot::{Assembler, Encoder};
 use crate::store::keys::Origin;
 use crate::store::{Meta, Store, StoreView};
 use crate::types::{GroupId, Instant};
@@ -33,13 +37,18 @@ pub struct Snapshots {
     pub origin: Origin,
     pub shared: Arc<Shared>,
     store: Arc<Mutex<Store>>,
+    rows: Rows,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The newest whole one.
+    /// The newest whole one, of a store in memory.
     current: Option<Arc<Whole>>,
+    /// What is durable of a store outside the core.
+    flushed: Option<Meta>,
+    /// A snapshot of that which is being sent.
+    exported: Weak<Whole>,
     parts: u64,
     building: bool,
     /// Building failed; not again before this.
@@ -61,6 +70,8 @@ pub struct Whole {
 pub enum Handle {
     /// On this replica's disk.
     Whole(Arc<Whole>),
+    /// In this replica's store, to be written to the disk when somebody needs it.
+    Outside,
     /// A leader's, on this replica's disk by now, and the store made of it.
     Received(Arc<Whole>, Box<Store>),
 }
@@ -71,12 +82,28 @@ impl Snapshots {
         origin: Origin,
         shared: Arc<Shared>,
         store: Arc<Mutex<Store>>,
-        current: Option<(u64, Meta)>,
+        current: Option<u64>,
     ) -> Snapshots {
-        let snapshots = Snapshots { origin, shared, store, state: Mutex::default() };
-        let current = current.and_then(|(length, meta)| snapshots.whole(length, meta));
-        lock(&snapshots.state).current = current.map(Arc::new);
+        let (group, meta) = (origin.group, lock(&store).meta());
+        let rows = Rows { group, shared: shared.clone(), store: store.clone() };
+        let snapshots = Snapshots { origin, shared, store, rows, state: Mutex::default() };
+        if snapshots.is_outside() {
+            lock(&snapshots.state).flushed = meta.applied.is_some().then_some(meta);
+        } else {
+            let current = current.and_then(|length| snapshots.whole(length, meta));
+            lock(&snapshots.state).current = current.map(Arc::new);
+        }
         snapshots
+    }
+
+    /// The rows are in a backend.
+    pub fn is_outside(&self) -> bool {
+        lock(&self.store).is_cached()
+    }
+
+    /// What checks a snapshot and makes a store of it.
+    pub fn assembler(&self) -> Assembler {
+        if self.is_outside() { Assembler::outside() } else { Assembler::default() }
     }
 
     /// The group.
@@ -84,15 +111,21 @@ impl Snapshots {
         self.origin.group
     }
 
-    /// The newest one.
-    pub fn current(&self) -> Option<Arc<Whole>> {
-        lock(&self.state).current.clone()
+    /// What the newest one says of itself, and its bytes; none where it is no file.
+    fn newest(&self) -> Option<(Meta, u64)> {
+        let state = lock(&self.state);
+        let current = state.current.as_ref().map(|whole| (whole.meta.clone(), whole.length));
+        current.or_else(|| state.flushed.clone().map(|meta| (meta, 0)))
     }
 
     /// Entries up to here are in the newest one, as a count.
     pub fn covers(&self) -> u64 {
-        let state = lock(&self.state);
-        state.current.as_ref().and_then(|whole| whole.position()).map_or(0, |at| at.index + 1)
+        self.newest().and_then(|(meta, _)| meta.applied).map_or(0, |at| at.index + 1)
+    }
+
+    /// Bytes of the newest one's file.
+    pub fn bytes(&self) -> u64 {
+        self.newest().map_or(0, |(_, bytes)| bytes)
     }
 
     /// A snapshot with this meta, which is on the disk under its own name.
@@ -124,14 +157,28 @@ impl Snapshots {
         lock(&self.state).incoming = incoming;
     }
 
-    /// Writes the state as it is now to the disk. False when there is nothing to write, or it failed.
+    /// Makes the state as it is now durable. False when there is nothing to write, or it failed.
     pub async fn checkpoint(&self) -> bool {
-        let view = lock(&self.store).view();
-        let Some(position) = view.meta().applied else { return false };
+        let meta = lock(&self.store).meta();
+        let Some(position) = meta.applied else { return false };
+        let group = self.group();
         lock(&self.state).building = true;
+        if self.is_outside() {
+            let flushed = self.rows.flush().await;
+            let mut state = lock(&self.state);
+            state.building = false;
+            if let Err(error) = flushed {
+                drop(state);
+                let reason = format!("the store of group {group} cannot be flushed: {error}");
+                self.shared.emit(Effect::Fatal { reason });
+                return false;
+            }
+            state.flushed = Some(meta);
+            return true;
+        }
+        let view = lock(&self.store).view();
         let part = self.next_part();
         let written = self.write(part, position, view).await;
-        let group = self.group();
         let mut state = lock(&self.state);
         state.building = false;
         match written {
@@ -182,13 +229,23 @@ impl Snapshots {
     pub fn finish(&self, part: FileName, position: LogPosition) -> [DiskOp; 3] {
         let to = FileName::Snapshot(self.group(), position);
         let sync = DiskOp::Sync { file: part };
-        let sync = if planted!(SnapshotNotSynced) { DiskOp::SyncFolder { folder: Folder::Snap } } else { sync };
+        let sync = if planted!(SnapshotNotSynced) {
+            DiskOp::SyncFolder { folder: Folder::Snap }
+        } else {
+            sync
+        };
         [sync, DiskOp::Rename { from: part, to }, DiskOp::SyncFolder { folder: Folder::Snap }]
     }
 
     /// Keeps `whole` if it is newer than the one there is; else its file goes.
     pub fn adopt(&self, whole: Arc<Whole>) {
+        let outside = self.is_outside();
         let mut state = lock(&self.state);
+        if outside {
+            // Its rows are in the store by now, durably; the file goes.
+            state.flushed = Some(whole.meta.clone());
+            return;
+        }
         let newer = state.current.as_ref().is_none_or(|current| {
             current.position().map(|at| at.index) < whole.position().map(|at| at.index)
         });
@@ -199,11 +256,33 @@ impl Snapshots {
 
     /// The newest one, as openraft wants it.
     pub fn snapshot(&self) -> Option<SnapshotOf<TypeConfig, Handle>> {
-        let whole = self.current()?;
-        Some(SnapshotOf::<TypeConfig, Handle> {
-            meta: snapshot_meta(&whole.meta),
-            snapshot: Handle::Whole(whole),
-        })
+        let meta = snapshot_meta(&self.newest()?.0);
+        let current = lock(&self.state).current.clone();
+        let snapshot = current.map_or(Handle::Outside, Handle::Whole);
+        Some(SnapshotOf::<TypeConfig, Handle> { meta, snapshot })
+    }
+
+    /// A file of the state of a store outside the core: one that is being sent already, or a new
+    /// one of the state as it is now. It is never older than what openraft was told of.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn export(&self) -> std::io::Result<Arc<Whole>> {
+        if let Some(whole) = lock(&self.state).exported.upgrade() {
+            return Ok(whole);
+        }
+        // Nothing is applied between these two: the file holds what `meta` says.
+        let (file, meta) = (self.next_part(), lock(&self.store).meta());
+        let exported = self.rows.ask(StoreOp::Export(file)).await;
+        let shared = Arc::downgrade(&self.shared);
+        let mut whole = Whole { shared, file, length: 0, meta };
+        let StoreDone::Exported(length) = exported? else {
+            return Err(std::io::Error::other("an answer to another question"));
+        };
+        whole.length = length;
+        let whole = Arc::new(whole);
+        lock(&self.state).exported = Arc::downgrade(&whole);
+        Ok(whole)
     }
 }
 
@@ -233,10 +312,7 @@ pub fn snapshot_meta(meta: &Meta) -> SnapshotMetaOf<TypeConfig> {
 /// The last applied members, as openraft wants them.
 pub fn stored_membership(meta: &Meta) -> StoredMembershipOf<TypeConfig> {
     let members = meta.members.clone().and_then(|(position, members)| {
-        Some(StoredMembership::new(
-            Some(convert::log_id(position)),
-            convert::membership(members)?,
-        ))
+        Some(StoredMembership::new(Some(convert::log_id(position)), convert::membership(members)?))
     });
     members.unwrap_or_default()
 }

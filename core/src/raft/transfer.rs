@@ -156,7 +156,7 @@ fn begin(snapshots: &Snapshots, before: Incoming, chunk: &SnapshotChunk) -> Box<
     let part = snapshots.next_part();
     snapshots.shared.work(vec![DiskOp::Create { file: part, size: 0 }], |_| {});
     let (position, length) = (chunk.position, chunk.length);
-    Box::new(Received { position, length, have: 0, part, assembler: Assembler::default() })
+    Box::new(Received { position, length, have: 0, part, assembler: snapshots.assembler() })
 }
 
 async fn take(snapshots: &Snapshots, mut received: Box<Received>, chunk: SnapshotChunk) -> Took {
@@ -205,7 +205,7 @@ async fn finish(snapshots: &Snapshots, received: Received) -> Result<Handle, Str
 }
 
 async fn install(group: &Group, vote: Vote, handle: Handle) -> Option<Vote> {
-    let (Handle::Whole(whole) | Handle::Received(whole, _)) = &handle;
+    let Handle::Received(whole, _) = &handle else { return None };
     let meta = snapshot_meta(&whole.meta);
     // One that contradicts what is committed here is nobody's honest snapshot; openraft would panic.
     let position = whole.position()?;

@@ -8,7 +8,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::block::{self, Block, BlockKind, Footer};
 use super::{SnapshotError, SnapshotHeader};
 use crate::codec::{self, Corrupt};
+use crate::limits;
 use crate::oplog::{OpLog, Remembered};
+use crate::store::keys::Root;
 use crate::store::{Store, keys, row_hash};
 use crate::types::{ActorId, OpId, Record};
 
@@ -162,15 +164,22 @@ impl Decoder {
     }
 }
 
-/// Makes a store in memory of a snapshot's bytes.
+/// Makes a store of a snapshot's bytes.
 #[derive(Default)]
 pub struct Assembler {
     decoder: Decoder,
+    /// For a store with its rows outside, they are only checked.
+    outside: bool,
     rows: OrdMap<ActorId, Record>,
     oplog: OpLog,
 }
 
 impl Assembler {
+    /// One for a store whose rows are in a backend: they are checked and not kept.
+    pub fn outside() -> Assembler {
+        Assembler { outside: true, ..Assembler::default() }
+    }
+
     /// Takes the next bytes of the file.
     ///
     /// # Errors
@@ -181,7 +190,9 @@ impl Assembler {
             match item {
                 Item::Header(header) => self.oplog = OpLog::with_floor(header.meta.floor),
                 Item::Actor(id, record) => {
-                    self.rows.insert(id, record);
+                    if !self.outside {
+                        self.rows.insert(id, record);
+                    }
                 }
                 Item::Outcome(op, row) => {
                     let restored = self.oplog.restore(op, row);
@@ -199,7 +210,12 @@ impl Assembler {
     pub fn finish(self) -> Result<(SnapshotHeader, Store), SnapshotError> {
         let offset = self.decoder.offset;
         let header = self.decoder.finish()?;
-        let store = Store::whole(header.meta.clone(), self.rows, self.oplog);
+        let store = if self.outside {
+            let root = Root { generation: 0, origin: header.origin.clone() };
+            Store::over(root, header.meta.clone(), self.oplog, limits::ROW_CACHE_BYTES)
+        } else {
+            Store::whole(header.meta.clone(), self.rows, self.oplog)
+        };
         let store = store.map_err(|Corrupt(reason)| SnapshotError { offset, reason })?;
         Ok((header, store))
     }

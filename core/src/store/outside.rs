@@ -48,6 +48,19 @@ impl Store {
         for (op, row) in oplog {
             restored.restore(op, row)?;
         }
+        Store::over(root, meta, restored, cache_bytes)
+    }
+
+    /// The same, of an op-log that was put together already.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when it is not the one that `meta` speaks of.
+    pub fn over(
+        root: Root,
+        meta: Meta,
+        mut restored: OpLog,
+        cache_bytes: usize,
+    ) -> Result<Store, Corrupt> {
         if count(restored.len()) != meta.outcomes {
             return Err(Corrupt("the op-log is not the one it was written with".to_owned()));
         }
@@ -62,6 +75,15 @@ impl Store {
         };
         let rows = Rows::Outside(Box::new(outside));
         Ok(Store::with(rows, restored, meta))
+    }
+
+    /// The same store over the generation that `root` names: a snapshot's rows have gone there.
+    pub fn moved_to(mut self, root: &Root) -> Store {
+        if let Rows::Outside(outside) = &mut self.rows {
+            outside.place.generation = root.generation;
+            outside.root = None;
+        }
+        self
     }
 
     /// A store for a group of which a backend holds nothing.

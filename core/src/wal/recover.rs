@@ -154,6 +154,13 @@ pub fn recover(image: &dyn DiskImage, identity: &Identity) -> Result<Recovered, 
         let at = recovered.replay_segment(log.seed, &segment)?;
         recovered.end = segment.base + offset64(at);
         match log.remains(&segment, at)?.verdict() {
+            // Unused space is never written: what is there is damage.
+            Verdict::Next if nonzero(&segment.bytes, at) > at => {
+                return Err(Unusable::Damaged(format!(
+                    "the unused end of `{}` is not empty",
+                    FileName::Segment(number)
+                )));
+            }
             Verdict::Next => continue,
             Verdict::Clean => {}
             Verdict::Tail if planted!(TornTailKept) => {

@@ -66,7 +66,8 @@ fn serve_refuses_a_log_that_is_not_its_own() {
     let kept = folder.0.join("kept");
     fs::rename(folder.0.join("data"), &kept).unwrap();
     assert!(run("init", &ours).status.success());
-    fs::copy(kept.join("wal/0000000000000000.wal"), folder.0.join("data/wal/0000000000000000.wal")).unwrap();
+    fs::copy(kept.join("wal/0000000000000000.wal"), folder.0.join("data/wal/0000000000000000.wal"))
+        .unwrap();
     assert_refused(&run("serve", &ours), "data");
 }
 

@@ -34,7 +34,9 @@ pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
         let hint = match confirm(&group).await {
             Ok(()) => {
                 for item in items {
-                    answer_here(&group, item);
+                    if let Err(error) = answer_here(&group, item).await {
+                        return group.unreadable(&error);
+                    }
                 }
                 return;
             }
@@ -103,10 +105,11 @@ async fn ask_there(
     }
 }
 
-fn answer_here(group: &Group, item: Item) {
+async fn answer_here(group: &Group, item: Item) -> std::io::Result<()> {
     let (mut applied, mut bytes) = (0, 0);
     let mut records = Vec::with_capacity(item.ids.len());
     for id in &item.ids {
+        group.rows.fetch(id).await?;
         let (record, at) = group.lookup(id);
         bytes += 128 + record.as_ref().map_or(0, |record| record.value.as_bytes().len());
         // A peer asks again for what does not fit into one answer.
@@ -117,6 +120,7 @@ fn answer_here(group: &Group, item: Item) {
         applied = at;
     }
     distribute(group, &mut vec![item], records, applied);
+    Ok(())
 }
 
 /// Answers the items whose records are here, in order; those behind them stay.

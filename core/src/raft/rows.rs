@@ -1,0 +1,147 @@
+//! Rows of a store outside the core: read before they are needed, written before anybody hears.
+//!
+//! For a store in memory there is nothing to do, and nothing is waited for.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use openraft::async_runtime::OneshotSender as _;
+
+use super::channel::oneshot;
+use super::executor::lock;
+use super::shared::Shared;
+use super::snapshot::Whole;
+use crate::backend::BackendError;
+use crate::codec;
+use crate::command::Batch;
+use crate::effect::StoreOp;
+use crate::input::StoreDone;
+use crate::store::Store;
+use crate::store::keys::{self, Root};
+use crate::types::{ActorId, GroupId, Record};
+
+/// See the module.
+#[derive(Clone)]
+pub struct Rows {
+    pub group: GroupId,
+    pub shared: Arc<Shared>,
+    pub store: Arc<Mutex<Store>>,
+}
+
+impl Rows {
+    /// Reads what `batches` need and is not at hand.
+    ///
+    /// # Errors
+    /// What the backend said: fatal for the replica, never an answer.
+    pub async fn fetch_for(
+        &self,
+        batches: impl Iterator<Item = &Batch> + Clone,
+    ) -> Result<(), io::Error> {
+        loop {
+            let mut missing = {
+                let mut store = lock(&self.store);
+                batches.clone().flat_map(|batch| store.missing(batch)).collect::<Vec<_>>()
+            };
+            missing.sort();
+            missing.dedup();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            self.read(missing).await?;
+        }
+    }
+
+    /// Reads one actor if it is not at hand, so that the store can tell.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn fetch(&self, id: &ActorId) -> Result<(), io::Error> {
+        while lock(&self.store).is_missing(id) {
+            self.read(vec![id.clone()]).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, ids: Vec<ActorId>) -> Result<(), io::Error> {
+        let keys = {
+            let store = lock(&self.store);
+            ids.iter().filter_map(|id| store.key(id)).collect::<Vec<_>>()
+        };
+        let rows = self.read_keys(keys).await?;
+        let rows: Result<Vec<_>, _> = ids
+            .into_iter()
+            .zip(rows)
+            .map(|(id, row)| Ok((id, row.map(|row| codec::decode::<Record>(&row)).transpose()?)))
+            .collect();
+        let rows = rows.map_err(|corrupt: codec::Corrupt| self.damaged(&corrupt.0))?;
+        lock(&self.store).fill(rows);
+        Ok(())
+    }
+
+    async fn read_keys(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, io::Error> {
+        let count = keys.len();
+        match self.ask(StoreOp::Read(keys)).await? {
+            StoreDone::Rows(rows) if rows.len() == count => Ok(rows),
+            _ => Err(io::Error::other("an answer to another question")),
+        }
+    }
+
+    /// Writes everything that was applied since the last call, and waits until it is visible.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn write_changes(&self) -> Result<(), io::Error> {
+        let changes = lock(&self.store).take_changes();
+        if changes.changes.is_empty() {
+            return Ok(());
+        }
+        self.ask(StoreOp::Write(changes)).await?;
+        lock(&self.store).written();
+        Ok(())
+    }
+
+    /// The store to go on with, `received` being what was made of the snapshot `whole`: for rows
+    /// outside the core these are replaced first, durably.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn take_over(&self, whole: &Whole, received: Store) -> Result<Store, io::Error> {
+        if !received.is_cached() {
+            return Ok(received);
+        }
+        self.ask(StoreOp::Import(whole.file)).await?;
+        let root = self.read_keys(vec![keys::root(self.group)]).await?.pop().flatten();
+        let root: Option<Root> = root.and_then(|root| codec::decode(&root).ok());
+        let root = root.ok_or_else(|| self.damaged("the group's root is missing"))?;
+        Ok(received.moved_to(&root))
+    }
+
+    /// Everything written before is durable.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn flush(&self) -> Result<(), io::Error> {
+        self.ask(StoreOp::Flush).await.map(|_| ())
+    }
+
+    /// Works on the group's backend, and waits.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn ask(&self, op: StoreOp) -> Result<StoreDone, io::Error> {
+        let (sender, receiver) = oneshot();
+        let then = Box::new(move |result| drop(sender.send(result)));
+        let effect = lock(&self.shared.files).store(self.group, op, then);
+        self.shared.emit(effect);
+        let result = receiver.await.map_err(|_| io::Error::other("the replica has stopped"))?;
+        result.map_err(
+            |BackendError { reason, damaged }| {
+                if damaged { self.damaged(&reason) } else { io::Error::other(reason) }
+            },
+        )
+    }
+
+    fn damaged(&self, what: &str) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("stored rows are damaged: {what}"))
+    }
+}
