@@ -244,13 +244,22 @@ fn batch_atomicity(backend: &dyn Backend) {
                 }
             });
         }
+        // Set on the way out of a panic too, or the readers would never end.
+        let _end = SetOnDrop(&done);
         for round in 1..400 {
             write_round(backend, round);
             let seen = one_round(&*snapshot(backend), "in the writer's own snapshot");
             assert!(seen == Some(round), "conformance: a write is visible when it returns");
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn values(backend: &dyn Backend) {

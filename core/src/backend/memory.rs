@@ -104,12 +104,4 @@ impl Backend for MemoryBackend {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::conformance;
-
-    #[test]
-    fn conforms() {
-        conformance::run(&|| Box::new(MemoryBackend::default()));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use super::SnapshotHeader;
 use super::block::{self, BlockKind, Footer};
 use crate::backend::{BackendError, Row, View};
 use crate::codec;
+use crate::oplog::Remembered;
 use crate::store::keys::{self, Kind, Origin, Place, Root};
 use crate::store::{Meta, StoreView, row_hash};
 use crate::types::{ActorId, GroupId, OpId, Record};
@@ -93,6 +94,8 @@ pub fn export(
         writer.row(BlockKind::Actors, rest, value).map_or(Ok(()), |block| sink(&block))
     })?;
     each_row(view, place.range(Kind::Outcome), &mut |rest, value| {
+        keys::outcome_from(rest).map_err(|error| damaged(&error.0))?;
+        codec::decode::<Remembered>(value).map_err(|error| damaged(&error.0))?;
         outcomes += 1;
         writer.row(BlockKind::Outcomes, rest, value).map_or(Ok(()), |block| sink(&block))
     })?;

@@ -153,7 +153,10 @@ fn rows_that_do_not_add_up_are_found_before_they_count() {
     let (id, record) = store.view().rows(None).next().map(|(i, r)| (i.clone(), r.clone())).unwrap();
     let value = Json::new(*b"\"altered\"");
     let altered = codec::encode(&Record { value, ..record.clone() });
+    let op = store.oplog().rows(None).next().unwrap().0;
     let changes = [
+        Change::Put(place.outcome(&op), vec![1, 2]),
+        Change::Delete(place.outcome(&op)),
         Change::Put(place.actor(&id), altered),
         Change::Put(place.actor(&id), vec![1, 2]),
         Change::Delete(place.actor(&id)),
