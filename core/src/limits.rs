@@ -50,6 +50,11 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
 pub const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Chunks in a row without an answer after which a transfer is begun again.
 pub const SNAPSHOT_SILENT_MAX: u32 = 5;
+/// How long the entries behind a snapshot stay after a follower has installed it.
+pub const AFTER_SNAPSHOT: Duration = Duration::from_secs(2);
+/// How many times over a group's log may grow beyond a checkpoint's worth for a follower that is
+/// being sent a snapshot.
+pub const AWAITED_CHECKPOINTS_MAX: u64 = 8;
 /// Segments of log after which whoever still has entries in the oldest is checkpointed.
 pub const SEGMENTS_BEFORE_CHECKPOINT: u64 = 4;
 /// Every so many entries replicas compare the hashes of their states.

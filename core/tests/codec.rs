@@ -164,7 +164,7 @@ fn a_log_altered_anywhere_is_recovered_or_refused() {
     for at in 0..length {
         let mut altered = disk.clone();
         altered.bytes_mut(file).unwrap()[at] ^= 0x41;
-        match Replica::recover(&config, &identity, Seed(1), &altered) {
+        match Replica::recover(&config, &identity, Seed(1), &altered, None) {
             Ok(replica) => {
                 assert!(replica.wal_end() <= at as u64, "what was altered is not replayed");
                 started += 1;
@@ -181,7 +181,7 @@ fn a_log_altered_anywhere_is_recovered_or_refused() {
 fn real_log(config: &ClusterConfig, identity: &Identity) -> MemoryDisk {
     let mut disk = MemoryDisk::default();
     disk.apply(&Replica::format(identity, &config.log)).unwrap();
-    let mut replica = Replica::recover(config, identity, Seed(1), &disk).unwrap();
+    let mut replica = Replica::recover(config, identity, Seed(1), &disk, None).unwrap();
     let mut turn = vec![Input::Wake];
     let mut now = Now::default();
     for round in 0..200_u64 {

@@ -357,11 +357,15 @@ impl Group {
         let Turn { writes, reads } = std::mem::take(&mut *lock(&self.turn));
         let mut batch = Vec::new();
         let (mut commands, mut bytes) = (0, 0);
+        // An entry is one frame of the log.
+        let segment = lock(&self.shared.writer).segment_bytes();
+        let quarter = usize::try_from(segment / 4).unwrap_or(usize::MAX);
+        let bytes_max = limits::BATCH_BYTES_MAX.min(quarter);
         for item in writes {
             commands += item.commands.len();
             bytes += item.commands.iter().map(Command::bytes).sum::<usize>();
             batch.push(item);
-            if commands >= limits::BATCH_COMMANDS_MAX || bytes >= limits::BATCH_BYTES_MAX {
+            if commands >= limits::BATCH_COMMANDS_MAX || bytes >= bytes_max {
                 (commands, bytes) = (0, 0);
                 executor::spawn(write::propose(self.clone(), std::mem::take(&mut batch)));
             }
@@ -425,10 +429,15 @@ impl Group {
         if covered <= asked.covered && (!pinned || asked.all) {
             return;
         }
-        let kept = || self.log.purgeable(covered, &self.shared.config.log);
+        let (sizes, first) = (&self.shared.config.log, self.log.first());
+        let kept = || self.log.purgeable(covered, sizes);
         let upto = if pinned { covered } else { kept() };
+        let awaited = self.snapshots.awaited().filter(|&awaited| awaited < upto);
+        if awaited.is_some() && !self.log.is_long(sizes) {
+            return;
+        }
         *asked = Asked { covered, all: pinned };
-        if upto > self.log.first() {
+        if upto > first {
             let raft = self.raft.clone();
             executor::spawn(async move {
                 raft.trigger().purge_log(upto - 1).await.ok();

@@ -38,6 +38,8 @@ struct State {
     purged: Option<LogId>,
     vote: Option<RaftVote>,
     committed: Option<LogId>,
+    /// Bytes of all entries that are there.
+    bytes: usize,
     /// Bytes of entries that came since the last checkpoint was begun.
     unsaved: usize,
 }
@@ -99,6 +101,7 @@ impl Log {
         let unsaved = entries.iter().filter(|entry| entry.log_id.index >= saved);
         let state = State {
             unsaved: unsaved.map(entry_bytes).sum(),
+            bytes: entries.iter().map(entry_bytes).sum(),
             entries,
             purged: image.purged.map(convert::log_id),
             vote: image.vote.map(convert::raft_vote),
@@ -150,6 +153,12 @@ impl Log {
         });
         let keeps = u64::try_from(keeps.count()).unwrap_or(u64::MAX).min(sizes.keep_entries);
         covered.saturating_sub(keeps)
+    }
+
+    /// Whether more entries are in memory than even a follower that catches up may hold.
+    pub fn is_long(&self, sizes: &LogSizes) -> bool {
+        let bytes = u64::try_from(lock(&self.state).bytes).unwrap_or(u64::MAX);
+        bytes / limits::AWAITED_CHECKPOINTS_MAX > sizes.checkpoint_bytes
     }
 
     /// The first entry that is there, as an index.
@@ -299,6 +308,7 @@ impl RaftLogStorage<TypeConfig> for Log {
             assert!(index == next, "wal_contiguous: append {index} where {next} should be");
             writer.push(&Record::Entry(self.group, convert::log_entry(&entry)));
             state.unsaved += entry_bytes(&entry);
+            state.bytes += entry_bytes(&entry);
             state.entries.push_back(entry);
         }
         writer.when_durable(Box::new(move || callback.io_completed(Ok(()))));
@@ -311,8 +321,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         let committed = state.committed.map_or(0, |committed| committed.index + 1);
         assert!(committed <= keep, "committed_is_kept: truncate to {keep}, committed {committed}");
         let (group, head) = (self.group, state.next());
-        while state.entries.back().is_some_and(|entry| entry.log_id.index >= keep) {
-            state.entries.pop_back();
+        while let Some(last) = state.entries.pop_back_if(|last| last.log_id.index >= keep) {
+            state.bytes -= entry_bytes(&last);
         }
         self.shared.emit(Effect::Event(Event::Truncated { group, keep, head }));
         let keep = last.as_ref().map(convert::position);
@@ -324,8 +334,9 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let mut state = lock(&self.state);
-        while state.entries.front().is_some_and(|entry| entry.log_id.index <= upto.index) {
-            state.entries.pop_front();
+        while let Some(first) = state.entries.pop_front_if(|first| first.log_id.index <= upto.index)
+        {
+            state.bytes -= entry_bytes(&first);
         }
         state.purged = Some(upto);
         let (group, index) = (self.group, upto.index);

@@ -127,6 +127,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             },
         };
         let (shared, vote) = (self.shared.clone(), convert::vote(&vote));
+        let _awaited = whole.position().map(|at| self.snapshots.sending(at.index));
         let sending = transfer::send(&shared, self.group, self.target, vote, &whole);
         match transfer::send_until(sending, cancel).await {
             Ok(Ok(vote) | Err(transfer::Failed::HigherVote(vote))) => {

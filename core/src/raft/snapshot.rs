@@ -11,6 +11,7 @@
 //! openraft hears of a snapshot only when it is on the disk: an error while it builds one would end
 //! the replica, and a disk that is full for a while must not.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use openraft::StoredMembership;
@@ -55,6 +56,23 @@ struct State {
     retry_at: Option<Instant>,
     /// What a leader is sending.
     incoming: Incoming,
+    /// What is being sent to followers: the last entry in it, and when it arrived.
+    sending: BTreeMap<u64, (u64, Option<Instant>)>,
+    sendings: u64,
+}
+
+/// A snapshot on its way to a follower.
+pub struct Sending<'a> {
+    snapshots: &'a Snapshots,
+    number: u64,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Some((_, ended)) = lock(&self.snapshots.state).sending.get_mut(&self.number) {
+            *ended = Some(mono());
+        }
+    }
 }
 
 /// A snapshot on the disk, whole and synced. Its file goes when it was replaced and the last
@@ -99,6 +117,25 @@ impl Snapshots {
     /// The rows are in a backend.
     pub fn is_outside(&self) -> bool {
         lock(&self.store).is_cached()
+    }
+
+    /// A follower is sent a snapshot that ends at `index`: the entries behind it stay until it has
+    /// arrived and replication has gone on from there. Else a follower of a busy leader would be
+    /// sent one snapshot after the other.
+    pub fn sending(&self, index: u64) -> Sending<'_> {
+        let mut state = lock(&self.state);
+        state.sendings += 1;
+        let number = state.sendings;
+        state.sending.insert(number, (index, None));
+        Sending { snapshots: self, number }
+    }
+
+    /// The first entry, as an index, that a follower will ask for after what it is being sent.
+    pub fn awaited(&self) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let recent = |at: Instant| mono().since(at) < limits::AFTER_SNAPSHOT;
+        state.sending.retain(|_, (_, ended)| ended.is_none_or(recent));
+        state.sending.values().map(|(index, _)| index + 1).min()
     }
 
     /// What checks a snapshot and makes a store of it.

@@ -6,6 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use understudy_core::backend::{Backend, BackendError, MemoryBackend, View};
+use understudy_core::effect::StoreOp;
+use understudy_core::input::StoreDone;
 use understudy_core::*;
 
 pub const GROUP: GroupId = GroupId(1);
@@ -27,6 +30,13 @@ pub struct World {
     pub dropped_implausible: usize,
     /// Bytes of the largest message sent.
     pub largest_message: usize,
+    /// Chunks of snapshots that were sent, and which of them are lost.
+    pub chunks: usize,
+    pub lost_chunks: std::ops::Range<usize>,
+    /// Bytes of snapshots that were sent.
+    pub sent_snapshot_bytes: u64,
+    /// Bytes of the last snapshot that was sent.
+    pub snapshot_bytes: u64,
     /// How long clients wait.
     pub timeout: Duration,
 }
@@ -36,6 +46,7 @@ struct Node {
     replica: Option<Replica>,
     disk: MemoryDisk,
     segment_bytes: u64,
+    backend: MemoryBackend,
     disk_fails: bool,
     /// Writes that do not complete until the disk is let go on.
     disk_held: Option<Vec<(IoId, u64, Vec<u8>)>>,
@@ -70,16 +81,53 @@ pub fn op(n: u128) -> OpId {
     OpId::timed(Timestamp(1_000_000), n)
 }
 
+impl Node {
+    fn store(&mut self, group: GroupId, op: StoreOp) -> Result<StoreDone, BackendError> {
+        match op {
+            StoreOp::Read(keys) => {
+                let rows = keys.iter().map(|key| self.backend.get(key));
+                return Ok(StoreDone::Rows(rows.collect::<Result<_, _>>()?));
+            }
+            StoreOp::Write(batch) => self.backend.write(&batch)?,
+            StoreOp::Flush => self.backend.flush()?,
+            StoreOp::Export(file) => {
+                let mut bytes = Vec::new();
+                snapshot::export(&self.backend, group, &mut |block| {
+                    bytes.extend_from_slice(block);
+                    Ok(())
+                })?;
+                let length = bytes.len() as u64;
+                let ops =
+                    [DiskOp::Create { file, size: 0 }, DiskOp::Write { file, offset: 0, bytes }];
+                self.disk.apply(&ops).unwrap();
+                return Ok(StoreDone::Exported(length));
+            }
+            StoreOp::Import(file) => {
+                let disk = &self.disk;
+                snapshot::import(&self.backend, group, &mut |offset, length| {
+                    Ok(disk.read(file, offset, length).unwrap())
+                })?;
+            }
+        }
+        Ok(StoreDone::Done)
+    }
+}
+
 impl World {
     pub fn new(nodes: u64, seed: u64) -> World {
+        let sizes = LogSizes { segment_bytes: 16 * 1024 * 1024, ..LogSizes::production() };
+        World::with(nodes, seed, sizes, Storage::Memory)
+    }
+
+    pub fn with(nodes: u64, seed: u64, log: LogSizes, storage: Storage) -> World {
         let cluster = ClusterId("test".to_owned());
         let config = ClusterConfig {
             cluster: cluster.clone(),
             nodes: (1..=nodes).map(NodeId).collect(),
             namespaces: vec![Namespace::new("things").unwrap()],
-            storage: BTreeMap::new(),
+            storage: [(Namespace::new("things").unwrap(), storage)].into(),
             timing: Timing::production(),
-            log: LogSizes { segment_bytes: 16 * 1024 * 1024, ..LogSizes::production() },
+            log,
         };
         let mut world = World {
             seed: Seed(seed),
@@ -92,6 +140,10 @@ impl World {
             dropped_other_incarnation: 0,
             dropped_implausible: 0,
             largest_message: 0,
+            chunks: 0,
+            lost_chunks: 0..0,
+            sent_snapshot_bytes: 0,
+            snapshot_bytes: 0,
             timeout: Duration::from_secs(2),
             config,
         };
@@ -109,6 +161,7 @@ impl World {
                 replica,
                 disk,
                 segment_bytes: config_sizes.segment_bytes,
+                backend: MemoryBackend::default(),
                 disk_fails: false,
                 disk_held: None,
                 inbox,
@@ -145,7 +198,10 @@ impl World {
         let node = &mut self.nodes[at];
         node.boots += 1;
         let seed = self.seed.child(&format!("node/{at}/{}", node.boots));
-        let mut replica = Replica::recover(&self.config, &node.identity, seed, &node.disk)?;
+        let mut replica = {
+            let (disk, backend) = (&node.disk, Some(&node.backend as &dyn backend::Backend));
+            Replica::recover(&self.config, &node.identity, seed, disk, backend)?
+        };
         node.disk.apply(&replica.take_repairs()).unwrap();
         node.segment_bytes = replica.segment_bytes();
         node.replica = Some(replica);
@@ -166,6 +222,10 @@ impl World {
         node.identity.incarnation = Incarnation(node.identity.incarnation.0 + 100);
         node.disk = formatted(&node.identity, &self.config.log);
         self.restart(at);
+    }
+
+    pub fn disk(&mut self, at: usize) -> &mut MemoryDisk {
+        &mut self.nodes[at].disk
     }
 
     pub fn fail_disk(&mut self, at: usize) {
@@ -250,6 +310,14 @@ impl World {
         match effect {
             Effect::Send { to, message } => {
                 self.largest_message = self.largest_message.max(codec::encode(&message).len());
+                if let message::Body::Snapshot(chunk) = &message.body {
+                    self.sent_snapshot_bytes += chunk.bytes.0.len() as u64;
+                    self.snapshot_bytes = chunk.length;
+                    self.chunks += 1;
+                    if self.lost_chunks.contains(&self.chunks) {
+                        return;
+                    }
+                }
                 let to = self.nodes.iter().position(|node| node.identity.node == to).unwrap();
                 if self.nodes[to].replica.is_some() && !self.cuts.contains(&(at, to)) {
                     self.nodes[to].inbox.push_back(Input::Message(message));
@@ -277,7 +345,10 @@ impl World {
                 let result = node.disk.read(file, offset, length);
                 node.inbox.push_back(Input::FileRead { io, result });
             }
-            Effect::Store { .. } => unreachable!("every namespace is in memory"),
+            Effect::Store { io, group, op } => {
+                let result = self.nodes[at].store(group, op);
+                self.nodes[at].inbox.push_back(Input::Store { io, result });
+            }
             Effect::Reply { request, response } => {
                 let twice = self.replies.insert(request, response);
                 assert!(twice.is_none(), "one reply per request");
