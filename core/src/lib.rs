@@ -41,6 +41,7 @@ pub mod message;
 pub mod mutant;
 mod oplog;
 mod raft;
+mod repair;
 pub mod replica;
 pub mod seed;
 pub mod snapshot;
@@ -54,7 +55,7 @@ pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
 pub use config::{ClusterConfig, Storage, Timing};
 pub use disk::{DiskOp, FileName};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
-pub use event::{DropReason, Event, Role};
+pub use event::{DropReason, Event, RepairStep, Role};
 pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};
 pub use message::Message;
 pub use replica::{DiskImage, RecoverError, Replica};
@@ -62,5 +63,5 @@ pub use seed::{Rng, Seed};
 pub use status::{GroupStatus, Status};
 pub use types::{
     ActorId, Boot, ClusterId, GroupId, Identity, Incarnation, Instant, Json, Namespace, NodeId,
-    Now, OpId, Record, Sequence, Timestamp, Token, Version,
+    Now, OpId, Record, ReplicaId, Sequence, Timestamp, Token, Version,
 };

@@ -21,7 +21,8 @@ pub struct Machine {
     pub group: GroupId,
     pub shared: Arc<Shared>,
     pub store: Arc<Mutex<Store>>,
-    pub membership: StoredMembershipOf<TypeConfig>,
+    /// The last membership applied.
+    pub membership: Arc<Mutex<StoredMembershipOf<TypeConfig>>>,
 }
 
 /// Log compaction is off (`SnapshotPolicy::Never`, nothing is ever purged), so openraft never asks
@@ -48,7 +49,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         &mut self,
     ) -> Result<(Option<LogId>, StoredMembershipOf<TypeConfig>), io::Error> {
         let applied = lock(&self.store).applied().map(convert::log_id);
-        Ok((applied, self.membership.clone()))
+        Ok((applied, lock(&self.membership).clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
@@ -62,7 +63,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(batch) => Some(batch),
                 EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    *lock(&self.membership) = stored;
                     None
                 }
             };

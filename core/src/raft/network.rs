@@ -17,7 +17,7 @@ use openraft::{EmptyNode, OptionalSend};
 use super::shared::{Shared, mono};
 use super::{TypeConfig, convert};
 use crate::message::Body;
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, ReplicaId};
 
 /// Makes a [`Peer`] for each target.
 pub struct Network {
@@ -29,13 +29,13 @@ pub struct Network {
 pub struct Peer {
     group: GroupId,
     shared: Arc<Shared>,
-    target: NodeId,
+    target: ReplicaId,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Peer {
+    async fn new_client(&mut self, target: ReplicaId, _node: &EmptyNode) -> Peer {
         Peer { group: self.group, shared: self.shared.clone(), target }
     }
 }

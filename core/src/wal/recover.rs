@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::frame::{self, ALIGN, FRAME_HEADER, FileHeader, Record};
 use crate::codec::Corrupt;
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
-use crate::types::{GroupId, Incarnation, Namespace, NodeId};
+use crate::types::{GroupId, Namespace, ReplicaId};
 
 /// What a WAL said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,6 @@ pub struct Recovered {
     pub header: FileHeader,
     /// The groups that ever wrote.
     pub groups: BTreeMap<GroupId, GroupImage>,
-    /// Peers' data folders as first heard of.
-    pub peers: BTreeMap<NodeId, Incarnation>,
     /// Where intact frames end: cut the file here before writing.
     pub end: u64,
     /// Bytes behind `end` that are cut.
@@ -44,6 +42,8 @@ pub struct GroupImage {
     pub entries: VecDeque<LogEntry>,
     /// The namespace it holds.
     pub namespace: Option<Namespace>,
+    /// From whom alone it takes its first members, while it has none.
+    pub founder: Option<ReplicaId>,
     /// The last vote.
     pub vote: Option<Vote>,
     /// The last purge mark.
@@ -119,13 +119,8 @@ pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
     let header = FileHeader::decode(file)?;
     #[cfg(sim_mutant)]
     let file = crate::mutant::sabotage::without_last_entry(file, &header);
-    let mut recovered = Recovered {
-        end: 0,
-        cut: 0,
-        groups: BTreeMap::new(),
-        peers: BTreeMap::new(),
-        header: header.clone(),
-    };
+    let mut recovered =
+        Recovered { end: 0, cut: 0, groups: BTreeMap::new(), header: header.clone() };
     let mut at = header.length;
     while let Some(frame) = frame::decode(file, header.seed, at) {
         // Intact, so never a torn write: somebody who knew what it means has written it.
@@ -161,9 +156,7 @@ impl Recovered {
             Record::Truncate(group, keep) => self.group(group).truncate(keep),
             Record::Purge(group, position) => self.group(group).purge(position),
             Record::Commit(group, position) => self.group(group).committed = Some(position),
-            Record::Peer(node, incarnation) => {
-                self.peers.insert(node, incarnation);
-            }
+            Record::Founder(group, founder) => self.group(group).founder = Some(founder),
             Record::Trailer => {}
             Record::Namespace(group, name) => self.group(group).namespace = Some(name),
         }
@@ -181,13 +174,8 @@ impl GroupImage {
         self.entries.back().map(|entry| entry.position).or(self.purged)
     }
 
-    /// Whether nothing was ever promised or stored: a new group.
-    pub fn is_pristine(&self) -> bool {
-        self.vote.is_none() && self.last().is_none()
-    }
-
     /// The voters of the last membership entry, committed or not.
-    pub fn voters(&self) -> Option<&Vec<Vec<NodeId>>> {
+    pub fn voters(&self) -> Option<&Vec<Vec<ReplicaId>>> {
         self.entries.iter().rev().find_map(|entry| match &entry.payload {
             Payload::Membership(members) => Some(&members.configs),
             Payload::Blank | Payload::Batch(_) => None,

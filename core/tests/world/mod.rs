@@ -123,11 +123,20 @@ impl World {
         self.nodes[at].wall_ahead_ms = ahead_ms;
     }
 
+    /// As if the node's member had also started with another data folder.
+    pub fn show(&mut self, at: usize, from: ReplicaId) {
+        let exchange = message::Exchange { boot: Boot(0), number: 1 };
+        let (to, group, body) = (self.nodes[at].identity.node, GroupId::META, message::Body::Hello);
+        let message = Message { from, to, incarnation: None, group, exchange, body };
+        self.nodes[at].inbox.push_back(Input::Message(message));
+    }
+
     /// A message that nobody has sent.
     pub fn inject(&mut self, at: usize, from: &Identity, body: message::Body) {
         let exchange = message::Exchange { boot: Boot(0), number: 1 };
-        let (to, incarnation) = (self.nodes[at].identity.node, from.incarnation);
-        let message = Message { from: from.node, incarnation, to, group: GROUP, exchange, body };
+        let Identity { node: to, incarnation, .. } = self.nodes[at].identity;
+        let (from, incarnation) = (from.replica(), Some(incarnation));
+        let message = Message { from, to, incarnation, group: GROUP, exchange, body };
         self.nodes[at].inbox.push_back(Input::Message(message));
     }
 
@@ -156,6 +165,33 @@ impl World {
         node.identity.incarnation = Incarnation(node.identity.incarnation.0 + 100);
         node.disk = Replica::format_wal(&node.identity);
         self.restart(at);
+    }
+
+    /// A copy of a node's data folder.
+    pub fn folder(&self, at: usize) -> (Identity, Vec<u8>) {
+        (self.nodes[at].identity.clone(), self.nodes[at].disk.clone())
+    }
+
+    /// Puts a copy of a data folder in the place of the node's own, and starts the node.
+    pub fn put_folder(&mut self, at: usize, (identity, disk): (Identity, Vec<u8>)) {
+        self.crash(at);
+        (self.nodes[at].identity, self.nodes[at].disk) = (identity, disk);
+        self.restart(at);
+    }
+
+    /// Who the node is with its present data folder.
+    pub fn id_of(&self, at: usize) -> ReplicaId {
+        self.nodes[at].identity.replica()
+    }
+
+    /// The voters of the group, as the node has applied them.
+    pub fn voters(&self, at: usize) -> Vec<ReplicaId> {
+        self.group(at).voters
+    }
+
+    /// Everybody's present data folder, which are the voters of a group that is whole.
+    pub fn everybody(&self) -> Vec<ReplicaId> {
+        (0..self.nodes.len()).map(|at| self.id_of(at)).collect()
     }
 
     pub fn fail_disk(&mut self, at: usize) {
@@ -279,6 +315,15 @@ impl World {
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration.as_nanos() as u64;
         while self.tick(until) {}
+    }
+
+    /// Runs until `done`, for at most `limit`; looks after every turn of the nodes.
+    #[track_caller]
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&World) -> bool) {
+        let until = self.now + limit.as_nanos() as u64;
+        while !done(self) {
+            assert!(self.tick(until), "it has not come about");
+        }
     }
 
     pub fn settle(&mut self) {

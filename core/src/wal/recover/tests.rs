@@ -1,6 +1,6 @@
 use super::{Recovered, Remains, Verdict, recover};
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
-use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId};
+use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId, ReplicaId};
 use crate::wal::frame::{FileHeader, Record, encode};
 
 const GROUP: GroupId = GroupId(1);
@@ -130,9 +130,10 @@ fn truncation_votes_peers_and_commits_are_replayed() {
     let keep = LogPosition { term: 1, index: 1 };
     file.push(0, &Record::Truncate(GROUP, Some(keep)));
     file.entry(0, 2, 2);
-    let vote = Vote { term: 2, node: NodeId(3), committed: true };
+    let founder = ReplicaId { node: NodeId(3), incarnation: Incarnation(5) };
+    let vote = Vote { term: 2, node: founder, committed: true };
     file.push(0, &Record::Vote(GROUP, vote));
-    file.push(0, &Record::Peer(NodeId(2), Incarnation(5)));
+    file.push(0, &Record::Founder(GROUP, founder));
     file.push(0, &Record::Commit(GROUP, LogPosition { term: 2, index: 2 }));
     let recovered = file.recover();
     assert_eq!(indexes(&recovered), [0, 1, 2]);
@@ -140,7 +141,7 @@ fn truncation_votes_peers_and_commits_are_replayed() {
     assert_eq!(image.last(), Some(LogPosition { term: 2, index: 2 }));
     assert_eq!(image.vote, Some(vote));
     assert_eq!(image.committed, Some(LogPosition { term: 2, index: 2 }));
-    assert_eq!(recovered.peers[&NodeId(2)], Incarnation(5));
+    assert_eq!(recovered.groups[&GROUP].founder, Some(founder));
 }
 
 #[test]
