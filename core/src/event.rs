@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::message::LogPosition;
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, NodeId, ReplicaId};
 
 /// One line of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +84,19 @@ pub enum Event {
         /// The leader.
         leader: NodeId,
     },
-    /// This node has met every other: from now on it takes part (ADR 7).
-    Formed,
+    /// This node writes the group's first entry, its members: every other has promised to take them
+    /// from it (ADR 9).
+    Formed {
+        /// The group.
+        group: GroupId,
+    },
+    /// This node leads the group, and a step of a repair is committed (ADR 9).
+    Repair {
+        /// The group.
+        group: GroupId,
+        /// The step.
+        step: RepairStep,
+    },
     /// A message was dropped before it reached Raft.
     Dropped {
         /// The sender.
@@ -108,10 +119,21 @@ pub enum DropReason {
     Implausible,
     /// The group works on as many questions as it may.
     Busy,
-    /// The sender's data folder is not the one this replica has known: it was wiped.
+    /// Meant for another data folder of this node, one that it has lost.
     OtherIncarnation,
-    /// This replica takes no part until it has met every other.
-    Unformed,
+}
+
+/// What a repair has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairStep {
+    /// A new data folder of a member gets the log, and has no vote.
+    Added(ReplicaId),
+    /// It is level and has the vote of the lost one.
+    Promoted(ReplicaId),
+    /// A learner that will not come back is out.
+    Dropped(ReplicaId),
+    /// A change that an earlier leader had begun is done.
+    Settled,
 }
 
 /// What a replica is in a group.
@@ -157,8 +179,24 @@ impl fmt::Display for Event {
                 "ALARM: group {group} differs from node {leader} at index {index}: state hash \
                  {ours:016x} here, {theirs:016x} there; compare backups of both nodes"
             ),
-            Event::Formed => f.write_str("formed: every other node was met"),
+            Event::Formed { group } => {
+                write!(f, "group {group} begins: every other node was met")
+            }
+            Event::Repair { group, step } => write!(f, "group {group} repair: {step}"),
             Event::Dropped { from, reason } => write!(f, "dropped from {from}: {reason:?}"),
+        }
+    }
+}
+
+impl fmt::Display for RepairStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RepairStep::Added(replica) => write!(f, "{replica} gets the log, without a vote"),
+            RepairStep::Promoted(replica) => {
+                write!(f, "{replica} is level and votes in place of the lost one")
+            }
+            RepairStep::Dropped(replica) => write!(f, "{replica} will not come back, and is out"),
+            RepairStep::Settled => f.write_str("a change begun by an earlier leader is done"),
         }
     }
 }

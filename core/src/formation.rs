@@ -1,86 +1,101 @@
-//! A new node takes part only when it has met every other (ADR 7).
+//! Who writes a group's first entry, its voters (ADR 9).
 //!
-//! Each peer promises that it will never again listen to another data folder under this node's
-//! name. A node that has lost its data folder gets no such promise under its new incarnation, so it
-//! can neither vote nor form a cluster with others that have lost theirs.
-//!
-//! The first node forms when it has heard from every other that all of them have the same data
-//! folders on their disks. From then on nobody listens to another folder, so the word of a formed
-//! node is enough for the rest: one that is late forms even if another node is lost for good.
+//! One data folder may: that of the group's founder, the lowest member of the configuration. It
+//! writes the entry when every other member has promised, in this life of the founder, that it holds
+//! nothing of the group and takes its first members from this folder alone. A promise is on the disk
+//! before it is given, and never taken back: a founder that has lost its folder gets none from
+//! whoever has promised before, so a group never begins twice while one such folder is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits;
-use crate::types::{Incarnation, Instant, NodeId};
+use crate::types::{GroupId, Incarnation, Instant, NodeId, ReplicaId};
 
-/// What an unformed node still waits for.
+/// What the other members have said about groups of which this one holds nothing, or in which it
+/// has no vote.
 pub struct Formation {
-    /// Every other node: `None` if it has not answered, else whether its pins are complete and the
-    /// same as ours.
-    peers: BTreeMap<NodeId, Option<bool>>,
-    /// A formed node knows us.
-    vouched: bool,
-    /// Where the log ended when we last pinned somebody: it must be synced up to there.
-    pub pinned_upto: u64,
-    /// When they are asked again.
+    me: ReplicaId,
+    others: Vec<NodeId>,
+    /// The last answer of each of them in this life.
+    answers: BTreeMap<NodeId, Answer>,
+    /// When they are greeted again.
     next: Instant,
 }
 
+struct Answer {
+    incarnation: Incarnation,
+    held: BTreeSet<GroupId>,
+    promised: BTreeSet<GroupId>,
+}
+
 impl Formation {
-    /// One that has met nobody yet.
-    pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Formation {
-        let peers = peers.into_iter().map(|peer| (peer, None)).collect();
-        Formation { peers, vouched: false, pinned_upto: 0, next: Instant(0) }
+    /// Of a replica that has heard from nobody yet.
+    pub fn new(me: ReplicaId, nodes: &[NodeId]) -> Formation {
+        let others = nodes.iter().copied().filter(|&node| node != me.node).collect();
+        Formation { me, others, answers: BTreeMap::new(), next: Instant(0) }
     }
 
-    /// `peer` knows us, and has these pins; ours are `known`, with our own folder.
-    pub fn met(
-        &mut self,
-        peer: NodeId,
-        formed: bool,
-        pins: &[(NodeId, Incarnation)],
-        known: &BTreeMap<NodeId, Incarnation>,
-    ) {
-        let others =
-            known.iter().filter(|&(&node, _)| node != peer).map(|(&node, &pin)| (node, pin));
-        let complete = known.len() == self.peers.len() + 1;
-        let agrees = complete && others.eq(pins.iter().copied());
-        // A late answer, older than the last one, takes nothing back.
-        let before = self.peers.get(&peer).copied().flatten().unwrap_or(false);
-        self.peers.insert(peer, Some(agrees || before));
-        self.vouched |= formed;
+    /// The member that founds groups.
+    pub fn founder(&self) -> NodeId {
+        self.others.iter().copied().fold(self.me.node, NodeId::min)
     }
 
-    /// Whether this node may take part, its log being synced up to `durable`.
-    pub fn is_complete(&self, durable: u64) -> bool {
-        let met = self.peers.values().filter(|&&met| met == Some(true)).count();
-        let needed = self.peers.len();
-        let enough = if planted!(FormsWithMajority) { needed.div_ceil(2) } else { needed };
-        (self.vouched || met >= enough) && self.pinned_upto <= durable
+    /// `peer` holds something of the groups `held`, and takes the first members of `promised` from us
+    /// alone.
+    pub fn answered(&mut self, peer: ReplicaId, held: Vec<GroupId>, promised: Vec<GroupId>) {
+        let (held, promised) = (held.into_iter().collect(), promised.into_iter().collect());
+        let answer = Answer { incarnation: peer.incarnation, held, promised };
+        self.answers.insert(peer.node, answer);
     }
 
-    /// The nodes it waits for: those that have not answered, or else those that know others.
-    pub fn unmet(&self) -> Vec<NodeId> {
-        let with = |what: Option<bool>| {
-            let peers = self.peers.iter().filter(move |&(_, &met)| met == what);
-            peers.map(|(&peer, _)| peer).collect::<Vec<_>>()
+    /// The first voters of `group`, once this replica is to write them.
+    pub fn voters(&self, group: GroupId) -> Option<Vec<ReplicaId>> {
+        if self.founder() != self.me.node {
+            return None;
+        }
+        let promised = |node: &NodeId| {
+            let answer = self.answers.get(node).filter(|answer| answer.promised.contains(&group));
+            answer.map(|answer| ReplicaId { node: *node, incarnation: answer.incarnation })
         };
-        let silent = with(None);
-        if silent.is_empty() { with(Some(false)) } else { silent }
+        let mut voters: Vec<ReplicaId> = self.others.iter().filter_map(promised).collect();
+        if planted!(FormsWithMajority) && voters.len() >= self.others.len().div_ceil(2) {
+            let unknown = |&node: &NodeId| ReplicaId { node, ..ReplicaId::default() };
+            let missing = self.others.iter().filter(|node| promised(node).is_none());
+            voters.extend(missing.map(unknown).collect::<Vec<_>>());
+        }
+        voters.push(self.me);
+        voters.sort_unstable();
+        (voters.len() == self.others.len() + 1).then_some(voters)
     }
 
-    /// The peers to ask now, also those that have answered: they may have met others meanwhile, or
-    /// be formed by now. Again after [`limits::HELLO_EVERY`].
+    /// Whether some other member holds something of `group`.
+    pub fn is_held(&self, group: GroupId) -> bool {
+        self.answers.values().any(|answer| answer.held.contains(&group))
+    }
+
+    /// Whom `group`, of which this replica holds nothing, waits for: its founder, who waits for those
+    /// that have promised nothing.
+    pub fn unmet(&self, group: GroupId) -> Vec<NodeId> {
+        if self.founder() != self.me.node {
+            return vec![self.founder()];
+        }
+        let promised = |node: &NodeId| {
+            self.answers.get(node).is_some_and(|answer| answer.promised.contains(&group))
+        };
+        self.others.iter().copied().filter(|node| !promised(node)).collect()
+    }
+
+    /// Whom to greet now. Again after [`limits::HELLO_EVERY`].
     pub fn due(&mut self, now: Instant) -> Vec<NodeId> {
         if now < self.next {
             return Vec::new();
         }
         self.next = now.after(limits::HELLO_EVERY);
-        self.peers.keys().copied().collect()
+        self.others.clone()
     }
 
-    /// When somebody is to be asked next.
-    pub fn deadline(&self) -> Instant {
-        self.next
+    /// When somebody is to be greeted next, if there is anybody.
+    pub fn deadline(&self) -> Option<Instant> {
+        (!self.others.is_empty()).then_some(self.next)
     }
 }

@@ -43,6 +43,7 @@ pub mod mutant;
 pub mod oplog;
 mod raft;
 mod recovery;
+mod repair;
 pub mod replica;
 pub mod seed;
 pub mod snapshot;
@@ -56,7 +57,7 @@ pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
 pub use config::{ClusterConfig, LogSizes, Storage, Timing};
 pub use disk::{DiskImage, DiskOp, FileName, MemoryDisk};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
-pub use event::{DropReason, Event, Role};
+pub use event::{DropReason, Event, RepairStep, Role};
 pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};
 pub use message::Message;
 pub use replica::{RecoverError, Replica};
@@ -64,5 +65,5 @@ pub use seed::{Rng, Seed};
 pub use status::{GroupStatus, Status};
 pub use types::{
     ActorId, Boot, ClusterId, GroupId, Identity, Incarnation, Instant, Json, Namespace, NodeId,
-    Now, OpId, Record, Sequence, Timestamp, Token, Version,
+    Now, OpId, Record, ReplicaId, Sequence, Timestamp, Token, Version,
 };

@@ -69,8 +69,18 @@ pub const OPLOG_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// How far one leader's stamps may run ahead of its own monotonic clock (ADR 4).
 pub const COMMITTED_TIME_SLACK: Duration = Duration::from_secs(10);
-/// How often a node that is not formed asks its peers (ADR 7).
+/// How often a replica that has no vote in some group shows itself to the others (ADR 9).
 pub const HELLO_EVERY: Duration = Duration::from_millis(50);
+/// How long a leader has not heard from a member's data folder before another one may replace it.
+pub const JOIN_SILENCE: Duration = Duration::from_secs(2);
+/// How long a leader believes that a data folder is in use after it has shown itself.
+pub const SHOWN_FOR: Duration = Duration::from_secs(1);
+/// Entries by which a learner may be behind its leader and still get a vote.
+pub const JOIN_LAG_ENTRIES: u64 = 64;
+/// Shortest time between two steps of a group's repair.
+pub const REPAIR_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time a step of a repair is waited for; what became of it shows in the membership.
+pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest a request may ask to wait.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Namespaces of one cluster, while each is one Raft group.
@@ -87,4 +97,6 @@ const _: () = {
     assert!(SNAPSHOT_CHUNK_BYTES + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);
+    assert!(HELLO_EVERY.as_nanos() * 4 < SHOWN_FOR.as_nanos());
+    assert!(SHOWN_FOR.as_nanos() < JOIN_SILENCE.as_nanos());
 };

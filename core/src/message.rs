@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Batch, Command, Outcome};
 use crate::limits;
 pub use crate::types::Blob;
-use crate::types::{ActorId, Boot, GroupId, Incarnation, NodeId, Record};
+use crate::types::{ActorId, Boot, GroupId, Incarnation, NodeId, Record, ReplicaId};
 
 /// One message between two replicas. May be lost, repeated, reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The sender.
-    pub from: NodeId,
-    /// The sender's data folder: a replaced node's messages are dropped.
-    pub incarnation: Incarnation,
+    pub from: ReplicaId,
     /// The receiver.
     pub to: NodeId,
+    /// The receiver's data folder, where the sender means one: another one drops the message.
+    pub incarnation: Option<Incarnation>,
     /// The Raft group; [`GroupId::META`] for what concerns no group.
     pub group: GroupId,
     /// Which exchange this belongs to; the asker's boot keeps late answers apart.
@@ -66,14 +66,15 @@ pub enum Body {
     ForwardWriteReply(Result<Vec<Applied>, ForwardFailed>),
     /// The answer to a forwarded read: the records and the applied index.
     ForwardReadReply(Result<(Vec<Option<Record>>, u64), ForwardFailed>),
-    /// Do you know my data folder? Asked by a node that is not formed yet (ADR 7).
+    /// Here I am, and in some group I have no vote yet (ADR 9).
     Hello,
-    /// The asker's data folder is on this node's disk; it will listen to no other under that name.
+    /// What the answering node has of each group.
     HelloReply {
-        /// The node is formed: its word is enough.
-        formed: bool,
-        /// Every data folder it has on its disk.
-        pins: Vec<(NodeId, Incarnation)>,
+        /// Groups of which it holds something: they have their first members.
+        held: Vec<GroupId>,
+        /// Groups of which it holds nothing, and whose first members it takes from the asker alone;
+        /// that is on its disk.
+        promised: Vec<GroupId>,
     },
 }
 
@@ -92,7 +93,7 @@ pub enum ForwardFailed {
     /// The receiver does not lead; nothing was done.
     NotLeader {
         /// Who may lead.
-        hint: Option<NodeId>,
+        hint: Option<ReplicaId>,
     },
     /// The receiver is full; nothing was done.
     Busy,
@@ -115,7 +116,7 @@ pub struct Vote {
     /// The term.
     pub term: u64,
     /// The candidate or leader.
-    pub node: NodeId,
+    pub node: ReplicaId,
     /// A quorum granted it: the node leads.
     pub committed: bool,
 }
@@ -194,9 +195,21 @@ pub enum Payload {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     /// Each is a set of voters, and all must agree: one set, or two while a joint change runs.
-    pub configs: Vec<Vec<NodeId>>,
+    pub configs: Vec<Vec<ReplicaId>>,
     /// Voters and learners.
-    pub nodes: Vec<NodeId>,
+    pub nodes: Vec<ReplicaId>,
+}
+
+impl Members {
+    /// Whether `replica` has a vote.
+    pub fn is_voter(&self, replica: ReplicaId) -> bool {
+        self.configs.iter().any(|voters| voters.contains(&replica))
+    }
+
+    /// Those without a vote.
+    pub fn learners(&self) -> impl Iterator<Item = ReplicaId> {
+        self.nodes.iter().copied().filter(|&replica| !self.is_voter(replica))
+    }
 }
 
 /// See [`Body::AppendReply`].
@@ -270,8 +283,10 @@ impl Message {
             ) => vote.term < COUNT_MAX,
             Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
             Body::Hello => self.group == GroupId::META,
-            Body::HelloReply { pins, .. } => {
-                self.group == GroupId::META && pins.len() <= limits::NODES_MAX
+            Body::HelloReply { held, promised } => {
+                self.group == GroupId::META
+                    && held.len() <= limits::NAMESPACES_MAX
+                    && promised.len() <= limits::NAMESPACES_MAX
             }
         }
     }
@@ -279,7 +294,7 @@ impl Message {
 
 impl Append {
     /// From the leader its vote names; entries follow each other, none of a later term than it.
-    fn is_plausible(&self, from: NodeId) -> bool {
+    fn is_plausible(&self, from: ReplicaId) -> bool {
         let Vote { term, node, committed } = self.vote;
         let mut last = self.previous;
         let follows = |entry: &LogEntry| {
@@ -301,7 +316,7 @@ impl Append {
 
 impl SnapshotChunk {
     /// From the leader its vote names, of no later term than it, and inside the whole.
-    fn is_plausible(&self, from: NodeId) -> bool {
+    fn is_plausible(&self, from: ReplicaId) -> bool {
         let Vote { term, node, committed } = self.vote;
         let end = u64::try_from(self.bytes.0.len()).ok().and_then(|n| n.checked_add(self.offset));
         term < COUNT_MAX

@@ -49,8 +49,8 @@ mutants! {
         "a vote is said to be durable but never written";
     TruncateNotWritten, "truncate_not_written", "ADR 2",
         "the log is truncated in memory and not on the disk";
-    PinNotPersisted, "pin_not_persisted", "M25",
-        "a peer's incarnation is remembered only until the restart";
+    PinNotPersisted, "pin_not_persisted", "ADR 9",
+        "who alone may begin a group is remembered only until the restart";
     FailedSyncIgnored, "failed_sync_ignored", "M16, B-07",
         "a failed sync is taken for a completed one";
     CommitMarkAhead, "commit_mark_ahead", "ADR 2",
@@ -87,8 +87,8 @@ mutants! {
         "a follower takes every entry it receives for committed";
     WipedNodeVotes, "wiped_node_votes", "M25, NATS 7567",
         "a node with a wiped disk goes on under its old name";
-    FormsWithMajority, "forms_with_majority", "ADR 7",
-        "a new node takes part when it has met a majority";
+    FormsWithMajority, "forms_with_majority", "ADR 9",
+        "a group begins when a majority of its members has promised";
     StaleAnswerTaken, "stale_answer_taken", "ADR 1",
         "an answer from before a crash is taken for the answer to the oldest open question";
     NoAnswerDeadline, "no_answer_deadline", "ADR 1",

@@ -19,23 +19,23 @@ pub(crate) mod transfer;
 
 use crate::command::Batch;
 use crate::message::Applied;
-use crate::types::NodeId;
+use crate::types::ReplicaId;
 
 openraft::declare_raft_types!(
     /// openraft's types, ours where we have a choice. One leader per term (Raft §5.2).
     pub TypeConfig:
         D = Batch,
         R = Vec<Applied>,
-        NodeId = NodeId,
+        NodeId = ReplicaId,
         Node = openraft::EmptyNode,
-        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
+        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, ReplicaId>,
         AsyncRuntime = runtime::Runtime,
 );
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, machine::Machine>;
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
-pub(crate) type RaftMembership = openraft::Membership<NodeId, openraft::EmptyNode>;
+pub(crate) type RaftMembership = openraft::Membership<ReplicaId, openraft::EmptyNode>;
 pub(crate) type RaftVote = openraft::alias::VoteOf<TypeConfig>;
 
 impl std::fmt::Display for Batch {

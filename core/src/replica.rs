@@ -1,6 +1,6 @@
 //! The one door: everything that happens to a node's state goes through [`Replica::step`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -20,13 +20,12 @@ use crate::raft::shared::{Shared, mono};
 use crate::recovery::{self, Groups};
 use crate::seed::Seed;
 use crate::startup;
-use crate::status::Status;
+use crate::status::{GroupStatus, Status};
 use crate::types::{
-    ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record,
+    ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record, ReplicaId,
 };
 use crate::wal::frame::{Record as WalRecord, SegmentHeader};
-use crate::wal::recover::{GroupImage, Unusable, recover};
-
+use crate::wal::recover::{Unusable, recover};
 use crate::wal::writer::{SegmentWork, Writer};
 
 /// Why a replica does not start. One line that says what to do.
@@ -60,10 +59,15 @@ struct Node {
     /// What the driver has to do before the first step.
     repairs: Vec<DiskOp>,
     groups: BTreeMap<GroupId, Arc<Group>>,
-    /// Each peer's data folder as first heard of.
-    peers: BTreeMap<NodeId, Incarnation>,
-    /// Until it is complete, this node takes no part.
-    formation: Option<Formation>,
+    /// From whom alone each group takes its first members, while it has none here.
+    founders: BTreeMap<GroupId, ReplicaId>,
+    /// What the others say of groups without members, or in which this replica has no vote.
+    formation: Formation,
+    /// There is such a group: this replica shows itself to the others.
+    greets: bool,
+    /// The data folder that each peer has shown last, and when: a group that does not have it among
+    /// its voters may take it in.
+    shown: BTreeMap<NodeId, (Incarnation, Instant)>,
     fatal: bool,
 }
 
@@ -106,11 +110,9 @@ impl Replica {
         };
         let mut recovered = recover(disk, identity).map_err(unusable)?;
         startup::check(config, identity, &recovered).map_err(RecoverError)?;
-        // Whoever has promised or stored anything was formed when it did.
-        let pristine =
-            recovered.groups.values().all(GroupImage::is_pristine) && !planted!(WipedNodeVotes);
-        let others = config.nodes.iter().copied().filter(|&node| node != identity.node);
-        let formation = pristine.then(|| Formation::new(others));
+        let founders = recovered.groups.iter();
+        let founders = founders.filter_map(|(&group, image)| Some((group, image.founder?)));
+        let founders = founders.collect();
         let boot = Boot(seed.child("boot").0);
         let writer = Writer::new(boot, &recovered);
         let found = recovery::groups(config, identity, &mut recovered, disk, backend);
@@ -127,8 +129,10 @@ impl Replica {
                 repairs,
                 starting: Arc::default(),
                 groups: BTreeMap::new(),
-                peers: recovered.peers,
-                formation,
+                founders,
+                formation: Formation::new(identity.replica(), &config.nodes),
+                greets: false,
+                shown: BTreeMap::new(),
                 fatal: false,
             },
         })
@@ -176,9 +180,10 @@ impl Replica {
                 group.end_turn();
             }
             node.shared.expire(mono());
-            node.form();
-            node.greet();
+            node.found();
+            node.repair();
             node.run();
+            node.greet();
         });
         for effect in node.shared.take_effects() {
             node.fatal |= matches!(effect, Effect::Fatal { .. });
@@ -197,7 +202,7 @@ impl Replica {
         let executor = self.executor.as_deref().and_then(Executor::deadline);
         let shared = &self.node.shared;
         let writer = lock(&shared.writer).deadline();
-        let formation = self.node.formation.as_ref().map(Formation::deadline);
+        let formation = self.node.formation.deadline().filter(|_| self.node.greets);
         [executor, writer, shared.deadline(), formation].into_iter().flatten().min()
     }
 
@@ -211,10 +216,10 @@ impl Replica {
             wal_begin: writer.begin(),
             wal_end: writer.end(),
             wal_durable: writer.durable(),
-            formed: self.node.formation.is_none(),
-            unmet: self.node.formation.as_ref().map_or(Vec::new(), Formation::unmet),
+            formed: !self.node.groups.is_empty() && self.node.unfounded().next().is_none(),
+            unmet: self.node.unmet(),
             requests_live: shared.requests_live().0,
-            groups: self.node.groups.values().map(|group| group.status()).collect(),
+            groups: self.node.groups.values().map(|group| self.node.group_status(group)).collect(),
             fatal: self.node.fatal,
         }
     }
@@ -265,7 +270,6 @@ impl Node {
         }
         executor::run_until_stalled();
         self.take_started();
-        self.form();
     }
 
     /// Takes in the groups that have started. One whose rows are outside the core reads some of
@@ -275,45 +279,85 @@ impl Node {
         for group in started {
             match group {
                 Ok(group) => {
-                    let group = Arc::new(group);
-                    // A namespace may have been appended to the configuration: its group is new,
-                    // the node is not.
-                    if self.formation.is_none() {
-                        group.initialize();
-                    }
-                    self.groups.insert(group.id, group);
+                    self.groups.insert(group.id, Arc::new(group));
                 }
                 Err(reason) => self.shared.emit(Effect::Fatal { reason }),
             }
         }
     }
 
-    /// Takes part from here on, if every other node was met.
-    fn form(&mut self) {
-        let shared = &self.shared;
-        let durable = || lock(&shared.writer).durable();
-        if self.formation.take_if(|formation| formation.is_complete(durable())).is_some() {
-            self.shared.emit(Effect::Event(Event::Formed));
-            self.groups.values().for_each(|group| group.initialize());
+    /// Groups of which this replica holds nothing, and nobody else either as far as it knows.
+    fn unfounded(&self) -> impl Iterator<Item = &Arc<Group>> {
+        let held = |id| self.formation.is_held(id);
+        self.groups.values().filter(move |group| group.is_pristine() && !held(group.id))
+    }
+
+    fn unmet(&self) -> Vec<NodeId> {
+        let unmet: BTreeSet<NodeId> =
+            self.unfounded().flat_map(|group| self.formation.unmet(group.id)).collect();
+        unmet.into_iter().collect()
+    }
+
+    fn group_status(&self, group: &Group) -> GroupStatus {
+        let mut status = group.status();
+        status.joining |= group.is_pristine() && self.formation.is_held(group.id);
+        status
+    }
+
+    /// Writes the first members of the groups that this replica may found (ADR 9).
+    fn found(&self) {
+        for group in self.unfounded() {
+            if let Some(voters) = self.formation.voters(group.id) {
+                self.shared.emit(Effect::Event(Event::Formed { group: group.id }));
+                group.found(voters);
+            }
         }
     }
 
-    /// Asks every peer, while this node is not formed.
+    /// Lets the groups that this replica leads take in the data folders that are shown.
+    fn repair(&mut self) {
+        self.shown.retain(|_, (_, at)| mono().since(*at) < limits::SHOWN_FOR);
+        let shown = self.shown.iter().map(|(&node, &(incarnation, _))| (node, incarnation));
+        let shown = shown.collect();
+        self.groups.values().for_each(|group| group.repair(&shown));
+    }
+
+    /// Shows this replica to every peer while it has no vote in some group.
     fn greet(&mut self) {
-        let due = self.formation.as_mut().map(|formation| formation.due(mono()));
-        for peer in due.into_iter().flatten() {
-            self.shared.hello(peer);
+        self.greets = self.groups.values().any(|group| !group.is_voter());
+        if self.greets {
+            for peer in self.formation.due(mono()) {
+                self.shared.hello(peer);
+            }
         }
     }
 
-    /// Answers a peer's hello once its data folder is on the disk: the answer is a promise.
-    fn welcome(&self, peer: NodeId, exchange: Exchange) {
+    /// Answers a peer that shows itself. What the answer promises is on the disk before it leaves.
+    fn welcome(&mut self, peer: ReplicaId, exchange: Exchange) {
+        self.shown.insert(peer.node, (peer.incarnation, mono()));
+        let (empty, held): (Vec<&Arc<Group>>, Vec<&Arc<Group>>) =
+            self.groups.values().partition(|group| group.is_pristine());
+        let held = held.into_iter().map(|group| group.id).collect();
+        let mut promised = Vec::new();
+        if peer.node == self.formation.founder() {
+            for group in empty.into_iter().map(|group| group.id) {
+                let founder = *self.founders.entry(group).or_insert_with(|| {
+                    if !planted!(PinNotPersisted) {
+                        lock(&self.shared.writer).push(&WalRecord::Founder(group, peer));
+                    }
+                    peer
+                });
+                // Another folder of the founder: it has lost the one that may have begun the group.
+                if founder == peer {
+                    promised.push(group);
+                }
+            }
+        }
         let shared = Arc::downgrade(&self.shared);
-        let pins = self.peers.iter().map(|(&node, &pin)| (node, pin)).collect();
-        let reply = Body::HelloReply { formed: self.formation.is_none(), pins };
         let answer = move || {
             if let Some(shared) = shared.upgrade() {
-                shared.answer(peer, GroupId::META, exchange, reply);
+                let body = Body::HelloReply { held, promised };
+                shared.answer(peer, GroupId::META, exchange, body);
             }
         };
         let mut writer = lock(&self.shared.writer);
@@ -323,22 +367,6 @@ impl Node {
         } else {
             writer.when_durable(Box::new(answer));
         }
-    }
-
-    fn met(
-        &mut self,
-        peer: NodeId,
-        exchange: Exchange,
-        formed: bool,
-        pins: &[(NodeId, Incarnation)],
-    ) -> Result<(), DropReason> {
-        let formation = self.formation.as_mut().filter(|_| self.shared.is_ours(exchange));
-        let formation = formation.ok_or(DropReason::Stale)?;
-        let mut known = self.peers.clone();
-        known.insert(self.shared.identity.node, self.shared.identity.incarnation);
-        formation.met(peer, formed, pins, &known);
-        self.form();
-        Ok(())
     }
 
     /// Polls until nothing is left to do, and collects the step's write.
@@ -395,6 +423,7 @@ impl Node {
             Input::Message(message) => {
                 let from = message.from;
                 if let Err(reason) = self.message(message) {
+                    let from = from.node;
                     self.shared.emit(Effect::Event(Event::Dropped { from, reason }));
                 }
             }
@@ -445,9 +474,6 @@ impl Node {
         };
         match body {
             Request::Read { id, level: ReadLevel::Eventual, .. } => {
-                if self.formation.is_some() {
-                    return Err(Failure::Unavailable);
-                }
                 room(id.as_str().len())?;
                 group.read_eventual(request, deadline, id);
             }
@@ -473,44 +499,29 @@ impl Node {
     }
 
     fn message(&mut self, message: Message) -> Result<(), DropReason> {
-        if message.to != self.shared.identity.node {
+        if message.to != self.shared.replica.node {
             return Err(DropReason::NotForUs);
         }
+        // Meant for a data folder that is lost: what it had promised, this one has not (M25).
+        if message.incarnation.is_some_and(|meant| meant != self.shared.replica.incarnation) {
+            return Err(DropReason::OtherIncarnation);
+        }
         let from = message.from;
-        if from == message.to || !self.shared.config.nodes.contains(&from) {
+        if from.node == message.to || !self.shared.config.nodes.contains(&from.node) {
             return Err(DropReason::Stranger);
         }
         if !message.is_plausible() {
             return Err(DropReason::Implausible);
         }
-        self.pin(from, message.incarnation)?;
         match message.body {
             Body::Hello => self.welcome(from, message.exchange),
-            Body::HelloReply { formed, pins } => {
-                self.met(from, message.exchange, formed, &pins)?;
+            Body::HelloReply { .. } if !self.shared.is_ours(message.exchange) => {
+                return Err(DropReason::Stale);
             }
-            _ if self.formation.is_some() => return Err(DropReason::Unformed),
+            Body::HelloReply { held, promised } => {
+                self.formation.answered(from, held, promised);
+            }
             _ => self.group_message(message)?,
-        }
-        Ok(())
-    }
-
-    /// Listens to one data folder under a peer's name, the first that was heard of.
-    fn pin(&mut self, peer: NodeId, incarnation: Incarnation) -> Result<(), DropReason> {
-        match self.peers.get(&peer) {
-            Some(known) if *known == incarnation || planted!(WipedNodeVotes) => {}
-            // The peer's folder was wiped and made anew: what it promised under its name is gone,
-            // so it must not vote or acknowledge under it (NATS 7567; M25).
-            Some(_) => return Err(DropReason::OtherIncarnation),
-            None => {
-                self.peers.insert(peer, incarnation);
-                let mut writer = lock(&self.shared.writer);
-                if !planted!(PinNotPersisted) {
-                    writer.push(&WalRecord::Peer(peer, incarnation));
-                }
-                let end = writer.end();
-                self.formation.iter_mut().for_each(|formation| formation.pinned_upto = end);
-            }
         }
         Ok(())
     }

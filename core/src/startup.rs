@@ -1,8 +1,9 @@
 //! Whether a log, an identity and a configuration belong together: the last look before a start.
 
+use std::collections::BTreeSet;
+
 use crate::config::ClusterConfig;
-use crate::message::Members;
-use crate::types::{GroupId, Identity};
+use crate::types::{GroupId, Identity, NodeId};
 use crate::wal::recover::Recovered;
 
 /// Checks everything that has gone wrong by hand before: a wrong folder, an edited configuration.
@@ -41,15 +42,17 @@ fn check_groups(config: &ClusterConfig, recovered: &Recovered) -> Result<(), Str
                  put the namespaces back into their old order"
             ));
         }
-        // Two sets of nodes that each think they are the voters could both commit (X-06).
-        if let Some(Members { configs: voters, .. }) =
-            image.members().filter(|members| members.configs != [config.nodes.clone()])
-        {
-            return Err(format!(
-                "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
-                 lists {:?}; members cannot be changed by editing it: put the old list back",
-                config.nodes
-            ));
+        // Two sets of nodes that each think they are the voters could both commit (X-06). A member's
+        // data folder may have been replaced, or be replaced just now; the members are the same.
+        for voters in image.members().into_iter().flat_map(|members| &members.configs) {
+            let voters: BTreeSet<NodeId> = voters.iter().map(|voter| voter.node).collect();
+            if !voters.iter().eq(&config.nodes) {
+                return Err(format!(
+                    "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
+                     lists {:?}; members cannot be changed by editing it: put the old list back",
+                    config.nodes
+                ));
+            }
         }
     }
     Ok(())

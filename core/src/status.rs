@@ -1,7 +1,7 @@
 //! What a replica says of itself: plain numbers, the same names as the metrics.
 
 use crate::event::Role;
-use crate::types::{Boot, GroupId, Identity, Namespace, NodeId, Sequence, Timestamp};
+use crate::types::{Boot, GroupId, Identity, Namespace, NodeId, ReplicaId, Sequence, Timestamp};
 
 /// A replica at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub struct Status {
     pub wal_end: u64,
     /// What is before is known to be durable.
     pub wal_durable: u64,
-    /// It has met every other node, now or in an earlier life; before that it takes no part (ADR 7).
+    /// Every group has its first members, as far as this replica knows (ADR 9).
     pub formed: bool,
-    /// The nodes that an unformed one waits for.
+    /// The nodes that a group without members waits for.
     pub unmet: Vec<NodeId>,
     /// Client requests not yet answered.
     pub requests_live: usize,
@@ -41,6 +41,14 @@ pub struct GroupStatus {
     pub term: u64,
     /// Who leads, as far as it knows.
     pub leader: Option<NodeId>,
+    /// Those with a vote, by the last membership applied here; while a joint change runs, of both
+    /// sides.
+    pub voters: Vec<ReplicaId>,
+    /// Those that get the log and have no vote.
+    pub learners: Vec<ReplicaId>,
+    /// The group has members and this replica is none of its voters: it waits for the leader to take
+    /// it in (ADR 9).
+    pub joining: bool,
     /// Entries of the log: the last index plus one, so 0 is an empty log.
     pub head: u64,
     /// Committed entries, as far as it knows.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-/// A member of the cluster; stable for the life of one data folder.
+/// A member of the cluster: a name and an address. Its data folder may be replaced ([`ReplicaId`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -32,8 +32,30 @@ impl GroupId {
 pub struct ClusterId(pub String);
 
 /// Drawn once per data folder. A wiped folder gets another one, so it cannot pass for the old node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Incarnation(pub u64);
+
+/// One data folder of one member: what votes, what acknowledges, what a group's voters are (ADR 9).
+///
+/// A folder that is lost takes its id with it, so nobody can break a promise that it has made.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct ReplicaId {
+    /// The member.
+    pub node: NodeId,
+    /// Its data folder.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for ReplicaId {
+    /// The member and the end of its folder's number, enough to tell two of its folders apart.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{:04x}", self.node, self.incarnation.0 & 0xffff)
+    }
+}
 
 /// Drawn at every start of a replica: an answer to a question asked before a crash is not taken
 /// for a new one.
@@ -49,6 +71,14 @@ pub struct Identity {
     pub node: NodeId,
     /// The data folder.
     pub incarnation: Incarnation,
+}
+
+impl Identity {
+    /// The member with its data folder.
+    pub fn replica(&self) -> ReplicaId {
+        let incarnation = if planted!(WipedNodeVotes) { Incarnation(0) } else { self.incarnation };
+        ReplicaId { node: self.node, incarnation }
+    }
 }
 
 /// A collection of actors, by type name (S0-041). 1 to [`limits::NAMESPACE_BYTES_MAX`] bytes of

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use understudy_core::codec::{decode, encode};
 use understudy_core::message::{
-    Append, AppendReply, Applied, AskVote, Body, Exchange, ForwardFailed, LogEntry, LogPosition,
-    Members, Payload, Vote, VoteReply,
+    Append, AppendReply, Applied, AskVote, Blob, Body, Exchange, ForwardFailed, LogEntry,
+    LogPosition, Members, Payload, SnapshotChunk, SnapshotReply, StateMark, Vote, VoteReply,
 };
 use understudy_core::*;
 
 fn every_message() -> Vec<Message> {
     let position = LogPosition { term: 3, index: 7 };
-    let vote = Vote { term: 3, node: NodeId(2), committed: true };
+    let replica = |node| ReplicaId { node: NodeId(node), incarnation: Incarnation(node << 50 | 9) };
+    let vote = Vote { term: 3, node: replica(2), committed: true };
     let token = Token { created: Sequence(5), version: Version(2) };
     let record = Record { token, value: Json::new(*b"[1]") };
     let id = ActorId::new("a:b").unwrap();
@@ -43,7 +44,7 @@ fn every_message() -> Vec<Message> {
     let applied: Vec<_> =
         outcomes.into_iter().map(|outcome| Applied { outcome, replayed: true }).collect();
     let batch = Batch { time: Timestamp(1_700_000_000_000), commands: Arc::from(commands.clone()) };
-    let voters = vec![NodeId(1), NodeId(2)];
+    let voters = vec![replica(1), replica(2)];
     let entries = [
         Payload::Blank,
         Payload::Batch(batch),
@@ -55,7 +56,13 @@ fn every_message() -> Vec<Message> {
     let ask = AskVote { vote, last: Some(position), transfer: false };
     let granted = VoteReply { vote, granted: true, last: None };
     let bodies = vec![
-        Body::Append(Append { vote, previous: Some(position), entries, commit: None }),
+        Body::Append(Append {
+            vote,
+            previous: Some(position),
+            entries,
+            commit: None,
+            mark: Some(StateMark { index: 256, hash: 99 }),
+        }),
         Body::AppendReply(AppendReply::Success),
         Body::AppendReply(AppendReply::Partial(None)),
         Body::AppendReply(AppendReply::Conflict),
@@ -68,26 +75,32 @@ fn every_message() -> Vec<Message> {
         Body::ForwardWrite { commands },
         Body::ForwardRead { ids: vec![id] },
         Body::ForwardWriteReply(Ok(applied)),
-        Body::ForwardWriteReply(Err(ForwardFailed::NotLeader { hint: Some(NodeId(1)) })),
+        Body::ForwardWriteReply(Err(ForwardFailed::NotLeader { hint: Some(replica(1)) })),
         Body::ForwardWriteReply(Err(ForwardFailed::Busy)),
         Body::ForwardReadReply(Err(ForwardFailed::Unknown)),
         Body::ForwardReadReply(Ok((vec![Some(record), None], 8))),
     ];
     let message = |group, body| Message {
-        from: NodeId(1),
-        incarnation: Incarnation(0x0123_4567_89ab_cdef),
+        from: replica(1),
         to: NodeId(2),
+        incarnation: Some(Incarnation(0x0123_4567_89ab_cdef)),
         group,
         exchange: Exchange { boot: Boot(77), number: 300 },
         body,
     };
-    let hellos = hellos().map(|body| message(GroupId::META, body));
-    bodies.into_iter().map(|body| message(GroupId(1), body)).chain(hellos).collect()
+    let (length, offset, bytes) = (600_000, 524_288, Blob(b"UNDRSNAP".to_vec()));
+    let snapshot = Body::Snapshot(SnapshotChunk { vote, position, length, offset, bytes });
+    let replies =
+        [SnapshotReply::Have(7), SnapshotReply::Installed(vote), SnapshotReply::HigherVote(vote)];
+    let bodies = bodies.into_iter().chain([snapshot]);
+    let bodies = bodies.chain(replies.map(Body::SnapshotReply));
+    let hellos = hellos().map(|body| Message { incarnation: None, ..message(GroupId::META, body) });
+    bodies.map(|body| message(GroupId(1), body)).chain(hellos).collect()
 }
 
 fn hellos() -> [Body; 2] {
-    let pins = vec![(NodeId(2), Incarnation(7))];
-    [Body::Hello, Body::HelloReply { formed: true, pins }]
+    let (held, promised) = (vec![GroupId(1), GroupId(3)], vec![GroupId(2)]);
+    [Body::Hello, Body::HelloReply { held, promised }]
 }
 
 /// Codec format 1, frozen. If this fails, the format has changed: give it a new format byte.

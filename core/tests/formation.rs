@@ -1,10 +1,10 @@
-//! A new node takes part only when it has met every other (ADR 7).
+//! A group begins once, with the members that have all promised it (ADR 9).
 
 mod world;
 
 use std::time::Duration;
 
-use understudy_core::{Answer, Failure, Role};
+use understudy_core::{Answer, Event, Failure, GroupId, Namespace, NodeId, Role};
 use world::{GROUP, World, create, json, put};
 
 const LONG: Duration = Duration::from_secs(3);
@@ -20,11 +20,10 @@ fn sent(world: &World, at: usize, body: &str) -> usize {
     world.trace.lines().filter(is_it).count()
 }
 
-/// Nothing that a promise or an answer could be made of.
+/// Nothing that a promise to a group, or an answer to a client, could be made of.
 fn assert_silent(world: &mut World, at: usize) {
-    assert!(!formed(world, at));
     for body in ["AppendReply", "VoteReply", "PreVoteReply", "AskVote", "AskPreVote", "Forward"] {
-        assert_eq!(sent(world, at, body), 0, "{body} of an unformed node");
+        assert_eq!(sent(world, at, body), 0, "{body} of a node that is no member");
     }
     assert_eq!((world.group(at).head, world.group(at).term), (0, 0));
     assert_eq!(world.group(at).role, Role::Learner);
@@ -38,19 +37,24 @@ fn three_nodes_form_only_when_all_have_met() {
     let mut world = World::new(3, 1);
     world.crash(2);
     world.run_for(LONG);
+    assert!(!formed(&world, 0) && !formed(&world, 1));
+    assert_eq!(world.replica(0).status().unmet, [NodeId(3)]);
+    assert_eq!(world.replica(1).status().unmet, [NodeId(1)], "whoever begins groups");
     assert_silent(&mut world, 0);
     assert_silent(&mut world, 1);
     world.restart(2);
     let leader = world.elect();
     world.write(leader, create("a", "1")).unwrap();
     assert!((0..3).all(|at| formed(&world, at)));
+    assert_eq!(world.voters(leader), world.everybody());
 }
 
 #[test]
-fn a_single_node_is_formed_at_once() {
+fn a_single_node_forms_at_once() {
     let mut world = World::new(1, 2);
     world.run_for(Duration::from_millis(1));
     assert!(formed(&world, 0));
+    assert!(world.trace.contains(&format!("{:?}", Event::Formed { group: GROUP })));
 }
 
 #[test]
@@ -65,22 +69,38 @@ fn a_node_that_was_formed_needs_nobody_after_a_restart() {
     assert!(formed(&world, 0));
 }
 
-/// NATS 7567: a peer that was cut off from the beginning has never heard of the old folder.
+/// NATS 7567: a peer that was cut off from the beginning has never heard of the old folder, but one
+/// that has is enough. Its promise outlives a restart.
 #[test]
-fn a_node_wiped_before_all_have_met_keeps_the_cluster_from_forming() {
+fn a_founder_wiped_after_a_promise_keeps_the_group_from_beginning() {
     let mut world = World::new(3, 4);
     world.cut(0, 2);
     world.cut(2, 0);
     world.run_for(LONG);
     assert!(!(0..3).any(|at| formed(&world, at)), "two have not met");
+    world.crash(1);
+    world.restart(1);
     world.wipe(0);
     world.heal();
     world.run_for(LONG);
+    assert_eq!(world.replica(0).status().unmet, [NodeId(2)]);
     (0..3).for_each(|at| assert_silent(&mut world, at));
 }
 
+/// It has promised something, but nobody has promised it anything.
 #[test]
-fn two_wiped_nodes_of_three_never_form_nor_answer() {
+fn another_member_may_be_wiped_before_the_group_begins() {
+    let mut world = World::new(3, 9);
+    world.crash(1);
+    world.run_for(LONG);
+    world.wipe(2);
+    world.restart(1);
+    let leader = world.elect();
+    assert_eq!(world.voters(leader), world.everybody());
+}
+
+#[test]
+fn two_wiped_nodes_of_three_elect_nobody() {
     let mut world = World::new(3, 5);
     let leader = world.elect();
     world.write(leader, create("a", "1")).unwrap();
@@ -89,15 +109,17 @@ fn two_wiped_nodes_of_three_never_form_nor_answer() {
         world.wipe(wiped);
     }
     world.trace.clear();
-    world.run_for(LONG);
+    world.run_for(3 * LONG);
     assert_silent(&mut world, 0);
     assert_silent(&mut world, 1);
+    assert!(world.group(0).joining && world.group(1).joining, "they know that there is a group");
     let alone = world.write(2, put("a", "2"));
     assert!(matches!(alone, Err(Failure::Unavailable | Failure::Unknown)), "{alone:?}");
     let Ok(Answer::Read { record: Some(record), .. }) = world.read_eventual(2, "a") else {
         panic!("the intact node still has it")
     };
     assert_eq!(record.value, json("1"));
+    assert!(!world.trace.contains("role: Leader"));
 }
 
 #[test]
@@ -117,12 +139,12 @@ fn a_node_that_crashed_between_meeting_and_forming_forms_later() {
 }
 
 #[test]
-fn a_hello_is_answered_only_when_the_asker_is_on_the_disk() {
+fn a_promise_is_given_only_when_it_is_on_the_disk() {
     let mut world = World::new(3, 7);
     world.hold_disk(1);
     world.run_for(LONG);
     assert_eq!(sent(&world, 1, "HelloReply"), 0);
-    assert!(sent(&world, 0, "HelloReply") > 0);
+    assert!(sent(&world, 2, "HelloReply") > 0);
     assert!(!formed(&world, 0) && !formed(&world, 2));
     world.crash(1);
     world.restart(1);
@@ -139,44 +161,63 @@ fn cuts(world: &mut World, pairs: &[(usize, usize)]) {
     }
 }
 
-/// What a formed node vouched for must be known to all: here G had met F, but never B.
+/// Whoever may begin the group, and whoever is lost just then: what was acknowledged stays.
 #[test]
 fn a_late_node_that_is_wiped_is_refused_by_those_who_never_heard_of_it() {
-    let (f, b, g) = (0, 1, 2);
-    let mut world = World::new(3, 41);
-    world.crash(b);
-    world.settle();
-    cuts(&mut world, &[(f, g), (b, g)]);
-    // B's first hello is lost, so that F's reaches it first.
-    world.cut(b, f);
-    world.run_for(Duration::from_millis(20));
-    world.restart(b);
-    world.run_for(Duration::from_millis(5));
-    cuts(&mut world, &[(f, g), (b, g)]);
-    world.run_for(LONG);
-    let acknowledged = world.write(f, create("a", "1")).is_ok();
-    world.wipe(b);
-    cuts(&mut world, &[(f, b), (f, g)]);
-    world.run_for(LONG);
-    let read = world.read(g, "a");
-    let lost = matches!(read, Ok(Answer::Read { record: None, .. }));
-    assert!(!(acknowledged && lost), "acknowledged, then gone: {:?}", world.replica(f).dump(GROUP));
+    for (f, b, g) in [(0, 1, 2), (1, 0, 2), (2, 0, 1), (2, 1, 0)] {
+        let mut world = World::new(3, 41);
+        world.crash(b);
+        world.settle();
+        cuts(&mut world, &[(f, g), (b, g)]);
+        world.restart(b);
+        world.run_for(Duration::from_millis(5));
+        world.heal();
+        world.run_for(Duration::from_millis(60));
+        cuts(&mut world, &[(f, g), (b, g)]);
+        world.run_for(LONG);
+        let acknowledged = world.write(f, create("a", "1")).is_ok();
+        world.wipe(b);
+        cuts(&mut world, &[(f, b), (f, g)]);
+        world.run_for(LONG);
+        let read = world.read(g, "a");
+        let lost = matches!(read, Ok(Answer::Read { record: None, .. }));
+        assert!(!(acknowledged && lost), "gone: {:?}", world.replica(f).dump(GROUP));
+    }
 }
 
-/// One node is formed, another is lost for good before the third could form.
+/// The third has the group's first members from whoever leads.
 #[test]
-fn a_late_node_forms_on_the_word_of_a_formed_one() {
+fn a_late_node_gets_the_members_by_replication() {
     let mut world = World::new(3, 8);
-    // 2 hears of everybody, but no answer reaches it.
-    world.cut(0, 2);
-    world.cut(1, 2);
-    world.run_for(Duration::from_millis(30));
-    world.heal();
+    world.run_for(Duration::from_millis(1));
+    assert!(formed(&world, 0), "all have promised");
+    world.crash(2);
     world.elect();
-    assert!(formed(&world, 0) || formed(&world, 1));
     world.crash(1);
-    world.run_for(LONG);
-    assert!(formed(&world, 0) && formed(&world, 2));
+    world.restart(2);
     let leader = world.elect();
     world.write(leader, create("a", "1")).unwrap();
+}
+
+/// One that is added later begins with the data folders of that day.
+#[test]
+fn a_namespace_that_is_appended_begins_with_the_folders_in_use() {
+    let mut world = World::new(3, 10);
+    world.elect();
+    for lost in [0, 1] {
+        world.wipe(lost);
+        world.run_for(2 * LONG);
+    }
+    world.config_mut().namespaces.push(Namespace::new("others").unwrap());
+    for at in 0..3 {
+        world.crash(at);
+        world.restart(at);
+    }
+    world.run_for(LONG);
+    let group = |at: usize| world.replica(at).status().groups.remove(1);
+    for at in 0..3 {
+        assert_eq!(group(at).group, GroupId(2));
+        assert_eq!(group(at).voters, world.everybody());
+        assert!(group(at).leader.is_some());
+    }
 }

@@ -313,7 +313,10 @@ impl Driver {
 
 fn log(event: &Event) {
     match event {
-        Event::Role { .. } | Event::Truncated { .. } | Event::Formed => info!("{event}"),
+        Event::Role { .. }
+        | Event::Truncated { .. }
+        | Event::Formed { .. }
+        | Event::Repair { .. } => info!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
         Event::Applied { .. } => tracing::trace!("{event}"),
     }

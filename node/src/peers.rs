@@ -319,14 +319,14 @@ impl Hall {
 mod tests {
     use super::*;
     use understudy_core::message::{Body, Exchange};
-    use understudy_core::{ActorId, Boot, GroupId, Incarnation};
+    use understudy_core::{ActorId, Boot, GroupId, Incarnation, ReplicaId};
 
     fn message(ids: usize) -> Message {
         let id = ActorId::new("i".repeat(core_limits::ID_BYTES_MAX)).unwrap();
         Message {
-            from: NodeId(1),
-            incarnation: Incarnation(1),
+            from: ReplicaId { node: NodeId(1), incarnation: Incarnation(1) },
             to: NodeId(2),
+            incarnation: Some(Incarnation(2)),
             group: GroupId(1),
             exchange: Exchange { boot: Boot(1), number: 1 },
             body: Body::ForwardRead { ids: vec![id; ids] },

@@ -5,8 +5,8 @@ use understudy_core::message::{
     AppendReply, AskVote, Body, ForwardFailed, LogPosition, Vote, VoteReply,
 };
 use understudy_core::{
-    Answer, Event, Expected, Failure, Message, Operation, Outcome, ReadLevel, Record, Refusal,
-    Request, Response, Token,
+    Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel, Record,
+    Refusal, Request, Response, Token,
 };
 
 /// One message's body.
@@ -55,7 +55,9 @@ pub fn message(message: &Message) -> String {
             format!("forwarding failed: {}", forward_failed(*failed))
         }
         Body::Hello => "hello".to_owned(),
-        Body::HelloReply { .. } => "knows it".to_owned(),
+        Body::HelloReply { held, promised } => {
+            format!("has groups {}, promises {}", numbers(held), numbers(promised))
+        }
     };
     format!("g{group} {words}")
 }
@@ -203,9 +205,16 @@ pub fn group(event: &Event) -> u64 {
     match event {
         Event::Role { group, .. }
         | Event::Applied { group, .. }
-        | Event::Truncated { group, .. } => u64::from(group.0),
-        Event::Dropped { .. } | Event::Formed => 0,
+        | Event::Truncated { group, .. }
+        | Event::Formed { group }
+        | Event::Repair { group, .. } => u64::from(group.0),
+        Event::Dropped { .. } => 0,
     }
+}
+
+fn numbers(groups: &[GroupId]) -> String {
+    let numbers: Vec<_> = groups.iter().map(GroupId::to_string).collect();
+    if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") }
 }
 
 fn forward_failed(failed: ForwardFailed) -> String {

@@ -1,11 +1,11 @@
 //! One Raft group as the replica sees it: its raft, its store, and the clients of this turn.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ServerState;
-use openraft::alias::SnapshotOf;
-use openraft::alias::WatchReceiverOf;
+use openraft::alias::{SnapshotOf, StoredMembershipOf, WatchReceiverOf};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::AppendEntriesResponse;
 use openraft::{EmptyNode, RaftMetrics};
@@ -29,11 +29,14 @@ use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Me
 use crate::status::GroupStatus;
 use crate::store::Store;
 use crate::store::keys;
-use crate::types::{ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, Timestamp};
+use crate::types::{
+    ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, ReplicaId, Timestamp,
+};
 use crate::wal::frame::Record as WalRecord;
 use crate::wal::recover::GroupImage;
 
 pub(crate) mod read;
+pub(crate) mod repair;
 pub(crate) mod write;
 
 /// See the module.
@@ -48,6 +51,8 @@ pub struct Group {
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
     purge_asked: Mutex<Asked>,
+    /// The last membership applied.
+    membership: Arc<Mutex<StoredMembershipOf<TypeConfig>>>,
     metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
     /// What had been committed before the start: eventual reads never go back behind it.
     recovered: u64,
@@ -55,6 +60,7 @@ pub struct Group {
     stamp: Mutex<Stamp>,
     turn: Mutex<Turn>,
     seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
+    repair: repair::Repair,
     /// Held once by each question of a peer that is being worked on.
     questions: Arc<()>,
 }
@@ -108,7 +114,7 @@ pub enum Origin {
     /// A client of this node.
     Client(RequestId),
     /// A peer that forwarded its clients' requests.
-    Peer(NodeId, Exchange),
+    Peer(ReplicaId, Exchange),
 }
 
 impl Origin {
@@ -135,7 +141,7 @@ impl Group {
         }
         let saved = applied_count(store.applied());
         let log = Log::new(id, shared.clone(), image, saved)?;
-        let membership = stored_membership(&store.meta());
+        let membership = Arc::new(Mutex::new(stored_membership(&store.meta())));
         let store = Arc::new(Mutex::new(store));
         let rows = Rows { group: id, shared: shared.clone(), store: store.clone() };
         let origin = keys::Origin {
@@ -153,7 +159,7 @@ impl Group {
             rows: rows.clone(),
             snapshots: snapshots.clone(),
             marks: marks.clone(),
-            membership,
+            membership: Arc::clone(&membership),
         };
         let network = Network {
             group: id,
@@ -166,12 +172,11 @@ impl Group {
         let recovered = log.committed().max(saved);
         #[cfg(sim_mutant)]
         crate::mutant::sabotage::prepare(&mut lock(&store), recovered);
-        let node = shared.identity.node;
-        let raft = Raft::new(node, config, network, log.clone(), machine)
+        let raft = Raft::new(shared.replica, config, network, log.clone(), machine)
             .await
             .map_err(|error| error.to_string())?;
         let metrics = raft.metrics();
-        let (level, stamp, turn, seen, questions) = Default::default();
+        let (level, stamp, turn, seen, repair, questions) = Default::default();
         Ok(Group {
             id,
             namespace,
@@ -183,26 +188,35 @@ impl Group {
             snapshots,
             marks,
             purge_asked: Mutex::default(),
+            membership,
             metrics,
             recovered,
             level,
             stamp,
             turn,
             seen,
+            repair,
             questions,
         })
     }
 
-    /// Writes the first entry of a new group, its voters; a formed node does (ADR 7).
-    pub fn initialize(&self) {
-        if !self.log.is_pristine() {
-            return;
-        }
-        let voters = self.shared.config.nodes.iter().map(|&node| (node, EmptyNode {}));
-        let voters: std::collections::BTreeMap<_, _> = voters.collect();
+    /// Whether this replica has neither an entry nor a vote of the group.
+    pub fn is_pristine(&self) -> bool {
+        self.log.is_pristine()
+    }
+
+    /// Whether this replica has a vote, by the last membership that it has applied.
+    pub fn is_voter(&self) -> bool {
+        let me = self.shared.replica;
+        lock(&self.membership).voter_ids().any(|voter| voter == me)
+    }
+
+    /// Writes the first entry of a new group, its voters; only its founder does (ADR 9).
+    pub fn found(&self, voters: Vec<ReplicaId>) {
+        let voters = voters.into_iter().map(|replica| (replica, EmptyNode {}));
+        let voters: BTreeMap<ReplicaId, EmptyNode> = voters.collect();
         let raft = self.raft.clone();
-        // Waits for the disk, so not here. Every node proposes the same first entry; where a leader
-        // was faster, openraft refuses, and its entry comes by replication.
+        // Waits for the disk, so not here. Refused when it was written already.
         executor::spawn(async move {
             raft.initialize(voters).await.ok();
         });
@@ -223,7 +237,8 @@ impl Group {
         lock(&self.turn).reads.push(item);
     }
 
-    /// A client's eventual read; refused while this replica knows less than before it started.
+    /// A client's eventual read; refused while this replica knows less than before it started, or
+    /// less than the group did when it was taken in.
     pub fn read_eventual(self: &Arc<Group>, request: RequestId, deadline: Instant, id: ActorId) {
         if !lock(&self.store).is_missing(&id) {
             let response = self.eventual(&id);
@@ -243,7 +258,9 @@ impl Group {
     fn eventual(&self, id: &ActorId) -> Response {
         let (record, applied) = self.lookup(id);
         let age = lock(&self.level).at.map(|at| mono().since(at));
-        let known = applied >= self.recovered;
+        let me = self.shared.replica;
+        let is_member = lock(&self.membership).nodes().any(|(member, _)| *member == me);
+        let known = is_member && applied >= self.recovered;
         if known { Ok(Answer::Read { record, applied, age }) } else { Err(Failure::Unavailable) }
     }
 
@@ -333,7 +350,7 @@ impl Group {
     async fn append(&self, append: crate::message::Append) -> AppendReply {
         let commit = append.commit.map_or(0, |commit| commit.index + 1);
         let heard = mono();
-        let (mark, leader) = (append.mark, append.vote.node);
+        let (mark, leader) = (append.mark, append.vote.node.node);
         let Some(request) = convert::append_request(append) else { return AppendReply::Failed };
         let Ok(response) = self.raft.append_entries(request).await else {
             return AppendReply::Failed;
@@ -472,8 +489,10 @@ impl Group {
             let reason = format!("consensus of namespace `{}` stopped: {fatal}", self.namespace);
             self.shared.emit(Effect::Fatal { reason });
         }
-        let role = (role(metrics.state), metrics.current_term, metrics.current_leader);
+        let leader = metrics.current_leader.map(|leader| leader.node);
+        let role = (role(metrics.state), metrics.current_term, leader);
         let leads = role.0 == Role::Leader;
+        self.repair.leads(leads.then_some(role.1));
         // A leader without followers is its own quorum, at any time.
         let alone = self.shared.config.nodes.len() == 1;
         let quorum_acked =
@@ -501,12 +520,17 @@ impl Group {
         let metrics = self.metrics.borrow_watched();
         let store = lock(&self.store);
         let committed = metrics.local_committed.map_or(0, |committed| committed.index + 1);
+        let members = convert::members(lock(&self.membership).membership());
+        let voters: BTreeSet<ReplicaId> = members.configs.iter().flatten().copied().collect();
         GroupStatus {
             group: self.id,
             namespace: self.namespace.clone(),
             role: role(metrics.state),
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.map(|leader| leader.node),
+            learners: members.learners().collect(),
+            joining: !voters.is_empty() && !voters.contains(&self.shared.replica),
+            voters: voters.into_iter().collect(),
             head: self.log.head(),
             commit: committed.max(self.log.committed()),
             applied: applied_count(store.applied()),
@@ -562,7 +586,7 @@ impl Group {
     }
 
     /// Asks `leader`; `None` when it did not answer, or leads no more.
-    async fn forward(&self, leader: NodeId, body: Body) -> Option<Body> {
+    async fn forward(&self, leader: ReplicaId, body: Body) -> Option<Body> {
         use openraft::async_runtime::{AsyncRuntime, Select2};
         let deadline = mono().after(FORWARD_TIMEOUT);
         let asked = self.shared.ask(leader, self.id, body, deadline);
@@ -572,7 +596,7 @@ impl Group {
         }
     }
 
-    async fn leader_left(&self, leader: NodeId) {
+    async fn leader_left(&self, leader: ReplicaId) {
         let mut metrics = self.metrics.clone();
         while metrics.borrow_watched().current_leader == Some(leader) {
             if metrics.changed().await.is_err() {
@@ -583,7 +607,7 @@ impl Group {
 
     /// Ok when this replica leads and has applied its term's first entry, and so everything before
     /// it: only then does it know the committed time that its stamps go on from. Else who may lead.
-    fn may_propose(&self) -> Result<(), Option<NodeId>> {
+    fn may_propose(&self) -> Result<(), Option<ReplicaId>> {
         let metrics = self.metrics.borrow_watched();
         if role(metrics.state) != Role::Leader {
             return Err(metrics.current_leader);

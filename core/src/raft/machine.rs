@@ -31,7 +31,8 @@ pub struct Machine {
     pub rows: Rows,
     pub snapshots: Arc<Snapshots>,
     pub marks: Arc<Marks>,
-    pub membership: StoredMembershipOf<TypeConfig>,
+    /// The last membership applied.
+    pub membership: Arc<Mutex<StoredMembershipOf<TypeConfig>>>,
 }
 
 /// Tells openraft of the snapshot that is on the disk already; see [`super::snapshot`].
@@ -83,7 +84,8 @@ impl Machine {
         let mut store = lock(&self.store);
         let results = store.apply(position, Machine::batch(entry));
         if let EntryPayload::Membership(membership) = &entry.payload {
-            self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
+            *lock(&self.membership) = stored;
             store.set_members(position, convert::members(membership));
         }
         let state_hash = store.state_hash();
@@ -103,7 +105,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         &mut self,
     ) -> Result<(Option<LogId>, StoredMembershipOf<TypeConfig>), io::Error> {
         let applied = lock(&self.store).applied().map(convert::log_id);
-        Ok((applied, self.membership.clone()))
+        Ok((applied, lock(&self.membership).clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
@@ -141,7 +143,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let received = crate::mutant::sabotage::after_install(&store, received);
             *store = received;
         }
-        self.membership = meta.last_membership.clone();
+        *lock(&self.membership) = meta.last_membership.clone();
         self.log.installed(position);
         self.snapshots.adopt(whole);
         let event = Event::SnapshotInstalled { group: self.group, position };

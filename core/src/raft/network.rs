@@ -19,7 +19,7 @@ use super::shared::{Shared, mono};
 use super::snapshot::{Handle, Snapshots};
 use super::{TypeConfig, convert, transfer};
 use crate::message::Body;
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, ReplicaId};
 
 /// Makes a [`Peer`] for each target.
 pub struct Network {
@@ -35,13 +35,13 @@ pub struct Peer {
     shared: Arc<Shared>,
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
-    target: NodeId,
+    target: ReplicaId,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Peer {
+    async fn new_client(&mut self, target: ReplicaId, _node: &EmptyNode) -> Peer {
         let (shared, snapshots) = (self.shared.clone(), self.snapshots.clone());
         let marks = self.marks.clone();
         Peer { group: self.group, shared, snapshots, marks, target }

@@ -20,12 +20,14 @@ use crate::input::IoFailed;
 use crate::input::RequestId;
 use crate::limits;
 use crate::message::{Body, Exchange, Message};
-use crate::types::{Boot, GroupId, Identity, Instant, NodeId};
+use crate::types::{Boot, GroupId, Identity, Incarnation, Instant, NodeId, ReplicaId};
 use crate::wal::writer::Writer;
 
 /// See the module. Behind mutexes only because openraft wants `Send`: one thread uses it.
 pub struct Shared {
     pub identity: Identity,
+    /// The identity as Raft knows it.
+    pub replica: ReplicaId,
     pub boot: Boot,
     pub config: ClusterConfig,
     pub writer: Mutex<Writer>,
@@ -40,7 +42,7 @@ pub struct Shared {
 #[derive(Default)]
 struct Exchanges {
     asked: u64,
-    open: BTreeMap<u64, (NodeId, OneshotSender<Body>)>,
+    open: BTreeMap<u64, (ReplicaId, OneshotSender<Body>)>,
 }
 
 #[derive(Default)]
@@ -70,6 +72,7 @@ struct Live {
 impl Shared {
     pub fn new(identity: Identity, boot: Boot, config: ClusterConfig, writer: Writer) -> Shared {
         Shared {
+            replica: identity.replica(),
             identity,
             boot,
             config,
@@ -92,9 +95,14 @@ impl Shared {
         std::mem::take(&mut lock(&self.effects))
     }
 
-    fn send(&self, to: NodeId, group: GroupId, exchange: Exchange, body: Body) {
-        let (from, incarnation) = (self.identity.node, self.identity.incarnation);
-        let message = Message { from, incarnation, to, group, exchange, body };
+    fn send(
+        &self,
+        (to, incarnation): (NodeId, Option<Incarnation>),
+        group: GroupId,
+        exchange: Exchange,
+        body: Body,
+    ) {
+        let message = Message { from: self.replica, to, incarnation, group, exchange, body };
         self.emit(Effect::Send { to, message });
     }
 
@@ -152,15 +160,16 @@ impl Shared {
         exchange.boot == self.boot
     }
 
-    /// Asks a peer whether it knows this data folder. Nobody waits: any answer to this life counts.
+    /// Shows itself to a member, whatever its data folder. Nobody waits: any answer to this life
+    /// counts.
     pub fn hello(&self, to: NodeId) {
-        self.send(to, GroupId::META, self.exchange(), Body::Hello);
+        self.send((to, None), GroupId::META, self.exchange(), Body::Hello);
     }
 
     /// Asks a peer; `None` when no answer came by `deadline`.
     pub async fn ask(
         &self,
-        to: NodeId,
+        to: ReplicaId,
         group: GroupId,
         body: Body,
         deadline: Instant,
@@ -171,7 +180,7 @@ impl Shared {
         lock(&self.exchanges).open.insert(number, (to, sender));
         // Also when the asker is dropped: its question must not stay open for ever.
         let _forget = Forget { shared: self, number };
-        self.send(to, group, exchange, body);
+        self.send((to.node, Some(to.incarnation)), group, exchange, body);
         if planted!(NoAnswerDeadline) {
             return receiver.await.ok();
         }
@@ -179,12 +188,12 @@ impl Shared {
     }
 
     /// Answers a peer's question.
-    pub fn answer(&self, to: NodeId, group: GroupId, exchange: Exchange, body: Body) {
-        self.send(to, group, exchange, body);
+    pub fn answer(&self, to: ReplicaId, group: GroupId, exchange: Exchange, body: Body) {
+        self.send((to.node, Some(to.incarnation)), group, exchange, body);
     }
 
     /// Hands an answer to whoever asked; false when nobody waits for it (any more).
-    pub fn answered(&self, from: NodeId, exchange: Exchange, body: Body) -> bool {
+    pub fn answered(&self, from: ReplicaId, exchange: Exchange, body: Body) -> bool {
         #[cfg(sim_mutant)]
         let exchange = self.misread(from, exchange);
         if !self.is_ours(exchange) {
@@ -202,7 +211,7 @@ impl Shared {
 
     /// `stale_answer_taken`.
     #[cfg(sim_mutant)]
-    fn misread(&self, from: NodeId, exchange: Exchange) -> Exchange {
+    fn misread(&self, from: ReplicaId, exchange: Exchange) -> Exchange {
         let exchanges = lock(&self.exchanges);
         let oldest = exchanges.open.iter().find(|(_, (to, _))| *to == from);
         match oldest {

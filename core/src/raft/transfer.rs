@@ -23,7 +23,7 @@ use crate::limits;
 use crate::message::{Blob, Body, LogPosition, SnapshotChunk, SnapshotReply, Vote};
 use crate::raft::shared::Shared;
 use crate::snapshot::Assembler;
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, ReplicaId};
 
 /// What this replica is being sent.
 #[derive(Default)]
@@ -59,7 +59,7 @@ pub enum Failed {
 pub async fn send(
     shared: &Shared,
     group: GroupId,
-    target: NodeId,
+    target: ReplicaId,
     vote: Vote,
     whole: &Whole,
 ) -> Result<Vote, Failed> {

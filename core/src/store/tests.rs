@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::command::{Expected, Operation};
 use crate::seed::{Rng, Seed};
-use crate::types::{Json, NodeId, OpId, Token, Version};
+use crate::types::{Incarnation, Json, NodeId, OpId, ReplicaId, Token, Version};
 
 pub fn position(index: u64) -> LogPosition {
     LogPosition { term: 1, index }
@@ -47,7 +47,9 @@ pub fn random_store(seed: u64, entries: u64, bytes: u64) -> Store {
     let mut rng = Seed(seed).child("store").rng();
     let mut store = Store::default();
     store.apply(position(0), None);
-    let members = Members { configs: vec![vec![NodeId(1)]], nodes: vec![NodeId(1), NodeId(2)] };
+    let replica = |node| ReplicaId { node: NodeId(node), incarnation: Incarnation(node) };
+    let (configs, nodes) = (vec![vec![replica(1)]], vec![replica(1), replica(2)]);
+    let members = Members { configs, nodes };
     store.set_members(position(0), members);
     for index in 1..entries {
         let batch = random_batch(&mut rng, 1_000 + 10 * index, 60, bytes);

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Corrupt};
 use crate::limits;
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
-use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId};
+use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId, ReplicaId};
 
 const MAGIC: &[u8; 8] = b"UNDRSTDY";
 const VERSION: u32 = 2;
@@ -40,8 +40,8 @@ pub enum Record {
     Purge(GroupId, LogPosition),
     /// A quorum has everything up to here. Rides along with other frames.
     Commit(GroupId, LogPosition),
-    /// The data folder under which a peer was first heard of.
-    Peer(NodeId, Incarnation),
+    /// From whom alone this replica takes the group's first members.
+    Founder(GroupId, ReplicaId),
     /// Says nothing but its attestation.
     Trailer,
     /// The namespace that the group holds; its first record.
@@ -132,14 +132,18 @@ pub fn encode(bytes: &mut Vec<u8>, seed: u32, offset: u64, attested: u64, record
             (1, at(group, entry.position), codec::encode(&entry.payload))
         }
         Record::Vote(group, vote) => {
-            (2, (*group, vote.term, vote.node.0), vec![u8::from(vote.committed)])
+            let mut payload = vote.node.incarnation.0.to_le_bytes().to_vec();
+            payload.push(u8::from(vote.committed));
+            (2, (*group, vote.term, vote.node.node.0), payload)
         }
         Record::Truncate(group, keep) => {
             (3, at(group, keep.unwrap_or(zero)), vec![u8::from(keep.is_some())])
         }
         Record::Purge(group, position) => (4, at(group, *position), vec![]),
         Record::Commit(group, position) => (5, at(group, *position), vec![]),
-        Record::Peer(node, incarnation) => (6, (GroupId(0), incarnation.0, node.0), vec![]),
+        Record::Founder(group, ReplicaId { node, incarnation }) => {
+            (6, (*group, incarnation.0, node.0), vec![])
+        }
         Record::Trailer => (7, (GroupId(0), 0, 0), vec![]),
         Record::Namespace(group, name) => (8, at(group, zero), name.as_str().as_bytes().to_vec()),
         Record::Begin(previous) => (9, (GroupId(0), 0, *previous), vec![]),
@@ -190,14 +194,19 @@ fn decode_record(
             let payload: Payload = codec::decode(payload).ok()?;
             Record::Entry(group, LogEntry { position, payload })
         }
-        (2, &[committed @ (0 | 1)]) => {
+        (2, &[ref incarnation @ .., committed @ (0 | 1)]) => {
+            let incarnation = Incarnation(u64::from_le_bytes(incarnation.try_into().ok()?));
+            let node = ReplicaId { node, incarnation };
             Record::Vote(group, Vote { term: position.term, node, committed: committed == 1 })
         }
         (3, &[1]) => Record::Truncate(group, Some(position)),
         (3, &[0]) => Record::Truncate(group, None),
         (4, []) => Record::Purge(group, position),
         (5, []) => Record::Commit(group, position),
-        (6, []) => Record::Peer(node, Incarnation(position.term)),
+        (6, []) => {
+            let incarnation = Incarnation(position.term);
+            Record::Founder(group, ReplicaId { node, incarnation })
+        }
         (7, []) => Record::Trailer,
         (8, name) => {
             let name = std::str::from_utf8(name).ok()?;

@@ -28,7 +28,7 @@ use crate::codec::Corrupt;
 use crate::disk::{DiskImage, DiskOp, FileName, Folder};
 use crate::input::IoFailed;
 use crate::message::{LogEntry, LogPosition, Members, Payload, Vote};
-use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId};
+use crate::types::{GroupId, Identity, Namespace, ReplicaId};
 
 /// What a WAL said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,6 @@ pub struct Recovered {
     pub seed: u32,
     /// The groups that ever wrote.
     pub groups: BTreeMap<GroupId, GroupImage>,
-    /// Peers' data folders as first heard of.
-    pub peers: BTreeMap<NodeId, Incarnation>,
     /// The highest index of each group's entries in each segment.
     pub segments: BTreeMap<u64, BTreeMap<GroupId, u64>>,
     /// Where intact frames end, as an offset of the log.
@@ -60,6 +58,8 @@ pub struct GroupImage {
     pub entries: VecDeque<LogEntry>,
     /// The namespace it holds.
     pub namespace: Option<Namespace>,
+    /// From whom alone it takes its first members, while it has none.
+    pub founder: Option<ReplicaId>,
     /// The last vote.
     pub vote: Option<Vote>,
     /// The last purge mark.
@@ -143,7 +143,6 @@ pub fn recover(image: &dyn DiskImage, identity: &Identity) -> Result<Recovered, 
         segment_bytes: log.segment_bytes,
         seed: log.seed,
         groups: BTreeMap::new(),
-        peers: BTreeMap::new(),
         segments: BTreeMap::new(),
         end: 0,
         cut: 0,
@@ -383,9 +382,7 @@ impl Recovered {
             Record::Truncate(group, keep) => self.group(group).truncate(keep),
             Record::Purge(group, position) => self.group(group).purge(position),
             Record::Commit(group, position) => self.group(group).committed = Some(position),
-            Record::Peer(node, incarnation) => {
-                self.peers.insert(node, incarnation);
-            }
+            Record::Founder(group, founder) => self.group(group).founder = Some(founder),
             Record::Trailer | Record::Begin(_) => {}
             Record::Namespace(group, name) => self.group(group).namespace = Some(name),
         }
@@ -398,16 +395,6 @@ impl Recovered {
 }
 
 impl GroupImage {
-    /// The position of the last entry, or of the purge mark when there is none.
-    pub fn last(&self) -> Option<LogPosition> {
-        self.entries.back().map(|entry| entry.position).or(self.purged)
-    }
-
-    /// Whether nothing was ever promised or stored: a new group.
-    pub fn is_pristine(&self) -> bool {
-        self.vote.is_none() && self.last().is_none()
-    }
-
     /// The members of the last membership entry, committed or not; `None` if it is purged.
     pub fn members(&self) -> Option<&Members> {
         self.entries.iter().rev().find_map(|entry| match &entry.payload {

@@ -2,8 +2,7 @@
 //!
 //! Segments follow each other without a pause: while one is written the next is made, preallocated
 //! and synced. Its first frames carry forward what the log still says of every group (vote, purge
-//! and commit marks, namespace) and of the peers, so that older segments can go once their entries
-//! are purged.
+//! and commit marks, namespace, founder), so that older segments can go once their entries are purged.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::effect::Effect;
 use crate::input::{IoFailed, IoId};
 use crate::limits;
 use crate::message::{LogPosition, Vote};
-use crate::types::{Boot, GroupId, Identity, Incarnation, Instant, Namespace, NodeId};
+use crate::types::{Boot, GroupId, Identity, Instant, Namespace, ReplicaId};
 
 /// Quiet time after which a trailer attests the last writes.
 pub const TRAILER_AFTER: Duration = Duration::from_millis(100);
@@ -47,7 +46,6 @@ pub struct Writer {
     unattested_since: Option<Instant>,
     /// What a new segment begins with.
     carry: BTreeMap<GroupId, Carry>,
-    peers: BTreeMap<NodeId, Incarnation>,
     segments: Segments,
 }
 
@@ -70,6 +68,7 @@ struct Write {
 #[derive(Clone, Debug, Default)]
 struct Carry {
     namespace: Option<Namespace>,
+    founder: Option<ReplicaId>,
     vote: Option<Vote>,
     purged: Option<LogPosition>,
     committed: Option<LogPosition>,
@@ -102,9 +101,9 @@ impl Writer {
     /// A writer that goes on where recovery found the end of intact frames.
     pub fn new(boot: Boot, recovered: &Recovered) -> Writer {
         let carry = recovered.groups.iter().map(|(&group, image)| {
-            let (namespace, vote) = (image.namespace.clone(), image.vote);
-            let (purged, committed) = (image.purged, image.committed);
-            (group, Carry { namespace, vote, purged, committed })
+            let (namespace, founder) = (image.namespace.clone(), image.founder);
+            let (vote, purged, committed) = (image.vote, image.purged, image.committed);
+            (group, Carry { namespace, founder, vote, purged, committed })
         });
         let marks = recovered.groups.iter();
         let purged = marks.filter_map(|(&group, image)| Some((group, image.purged?.index)));
@@ -131,7 +130,6 @@ impl Writer {
             commits: BTreeMap::new(),
             unattested_since: None,
             carry: carry.collect(),
-            peers: recovered.peers.clone(),
             segments,
         }
     }
@@ -206,13 +204,13 @@ impl Writer {
         let header = self.header(number).encode().len();
         self.end = number * self.segment_bytes + u64::try_from(header).unwrap_or(0);
         let mut first = vec![Record::Begin(previous)];
-        for (&group, Carry { namespace, vote, purged, committed }) in &self.carry {
+        for (&group, Carry { namespace, founder, vote, purged, committed }) in &self.carry {
             first.extend(namespace.clone().map(|name| Record::Namespace(group, name)));
+            first.extend(founder.map(|founder| Record::Founder(group, founder)));
             first.extend(vote.map(|vote| Record::Vote(group, vote)));
             first.extend(purged.map(|position| Record::Purge(group, position)));
             first.extend(committed.map(|position| Record::Commit(group, position)));
         }
-        first.extend(self.peers.iter().map(|(&node, &pin)| Record::Peer(node, pin)));
         for record in &first {
             if planted!(CarryForgotten) && matches!(record, Record::Vote(..)) {
                 continue;
@@ -234,9 +232,7 @@ impl Writer {
             Record::Purge(group, position) => self.carry(*group).purged = Some(*position),
             Record::Commit(group, position) => self.carry(*group).committed = Some(*position),
             Record::Namespace(group, name) => self.carry(*group).namespace = Some(name.clone()),
-            Record::Peer(node, pin) => {
-                self.peers.insert(*node, *pin);
-            }
+            Record::Founder(group, founder) => self.carry(*group).founder = Some(*founder),
             Record::Truncate(..) | Record::Trailer | Record::Begin(_) => {}
         }
     }

@@ -125,7 +125,10 @@ impl World {
             cluster: cluster.clone(),
             nodes: (1..=nodes).map(NodeId).collect(),
             namespaces: vec![Namespace::new("things").unwrap()],
-            storage: [(Namespace::new("things").unwrap(), storage)].into(),
+            storage: [(Namespace::new("things").unwrap(), storage)]
+                .into_iter()
+                .filter(|(_, storage)| *storage != Storage::Memory)
+                .collect(),
             timing: Timing::production(),
             log,
         };
@@ -186,11 +189,20 @@ impl World {
         self.nodes[at].wall_ahead_ms = ahead_ms;
     }
 
+    /// As if the node's member had also started with another data folder.
+    pub fn show(&mut self, at: usize, from: ReplicaId) {
+        let exchange = message::Exchange { boot: Boot(0), number: 1 };
+        let (to, group, body) = (self.nodes[at].identity.node, GroupId::META, message::Body::Hello);
+        let message = Message { from, to, incarnation: None, group, exchange, body };
+        self.nodes[at].inbox.push_back(Input::Message(message));
+    }
+
     /// A message that nobody has sent.
     pub fn inject(&mut self, at: usize, from: &Identity, body: message::Body) {
         let exchange = message::Exchange { boot: Boot(0), number: 1 };
-        let (to, incarnation) = (self.nodes[at].identity.node, from.incarnation);
-        let message = Message { from: from.node, incarnation, to, group: GROUP, exchange, body };
+        let Identity { node: to, incarnation, .. } = self.nodes[at].identity;
+        let (from, incarnation) = (from.replica(), Some(incarnation));
+        let message = Message { from, to, incarnation, group: GROUP, exchange, body };
         self.nodes[at].inbox.push_back(Input::Message(message));
     }
 
@@ -226,6 +238,33 @@ impl World {
 
     pub fn disk(&mut self, at: usize) -> &mut MemoryDisk {
         &mut self.nodes[at].disk
+    }
+
+    /// A copy of a node's data folder.
+    pub fn folder(&self, at: usize) -> (Identity, MemoryDisk) {
+        (self.nodes[at].identity.clone(), self.nodes[at].disk.clone())
+    }
+
+    /// Puts a copy of a data folder in the place of the node's own, and starts the node.
+    pub fn put_folder(&mut self, at: usize, (identity, disk): (Identity, MemoryDisk)) {
+        self.crash(at);
+        (self.nodes[at].identity, self.nodes[at].disk) = (identity, disk);
+        self.restart(at);
+    }
+
+    /// Who the node is with its present data folder.
+    pub fn id_of(&self, at: usize) -> ReplicaId {
+        self.nodes[at].identity.replica()
+    }
+
+    /// The voters of the group, as the node has applied them.
+    pub fn voters(&self, at: usize) -> Vec<ReplicaId> {
+        self.group(at).voters
+    }
+
+    /// Everybody's present data folder, which are the voters of a group that is whole.
+    pub fn everybody(&self) -> Vec<ReplicaId> {
+        (0..self.nodes.len()).map(|at| self.id_of(at)).collect()
     }
 
     pub fn fail_disk(&mut self, at: usize) {
@@ -366,6 +405,15 @@ impl World {
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration.as_nanos() as u64;
         while self.tick(until) {}
+    }
+
+    /// Runs until `done`, for at most `limit`; looks after every turn of the nodes.
+    #[track_caller]
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&World) -> bool) {
+        let until = self.now + limit.as_nanos() as u64;
+        while !done(self) {
+            assert!(self.tick(until), "it has not come about");
+        }
     }
 
     pub fn settle(&mut self) {

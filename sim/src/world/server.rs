@@ -39,7 +39,10 @@ impl World {
                 self.totals.applied += 1;
                 self.committed.applied(node, *group, *term, *index, *state_hash)
             }
-            Event::Formed | Event::Dropped { .. } | Event::Truncated { .. } => Ok(()),
+            Event::Formed { .. }
+            | Event::Repair { .. }
+            | Event::Dropped { .. }
+            | Event::Truncated { .. } => Ok(()),
         };
         if let Err(violation) = verdict {
             self.fail(violation);
@@ -78,7 +81,10 @@ impl World {
             Event::Dropped { reason: DropReason::Stale, .. } => Some(Mark::StaleAnswerDropped),
             Event::Dropped { .. } => None,
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
-            Event::Formed => (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed),
+            Event::Repair { .. } => None,
+            Event::Formed { .. } => {
+                (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed)
+            }
         };
         if let Some(mark) = mark {
             self.marks.met(mark);

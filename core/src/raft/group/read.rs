@@ -14,7 +14,7 @@ use crate::limits;
 use crate::message::{Body, ForwardFailed};
 use crate::raft::runtime::{Runtime, timeout_at};
 use crate::raft::shared::{Forwarded, mono};
-use crate::types::{ActorId, NodeId, Record};
+use crate::types::{ActorId, Record, ReplicaId};
 
 /// Actors that are read together.
 pub struct Item {
@@ -50,7 +50,7 @@ pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
                 false
             }
         });
-        if let Some(leader) = hint.filter(|&leader| leader != group.shared.identity.node)
+        if let Some(leader) = hint.filter(|&leader| leader != group.shared.replica)
             && !items.is_empty()
             && let Some((records, applied)) = ask_there(&group, leader, &items).await
         {
@@ -63,7 +63,7 @@ pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
 
 /// Ok once a quorum has confirmed, after this call began, that this replica leads, and everything
 /// committed by then is applied. Else who may lead.
-async fn confirm(group: &Group) -> Result<(), Option<NodeId>> {
+async fn confirm(group: &Group) -> Result<(), Option<ReplicaId>> {
     let deadline = mono().after(group.shared.config.timing.election_max);
     #[cfg(sim_mutant)]
     if is_confirmed_anyway(group, deadline).await {
@@ -92,7 +92,7 @@ async fn is_confirmed_anyway(group: &Group, deadline: crate::types::Instant) -> 
 
 async fn ask_there(
     group: &Group,
-    leader: NodeId,
+    leader: ReplicaId,
     items: &[Item],
 ) -> Option<(Vec<Option<Record>>, u64)> {
     let ids: Vec<ActorId> = items.iter().flat_map(|item| &item.ids).cloned().collect();

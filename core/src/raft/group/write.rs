@@ -14,7 +14,7 @@ use crate::limits;
 use crate::message::{Applied, Body, ForwardFailed};
 use crate::raft::runtime::Runtime;
 use crate::raft::shared::{Forwarded, Shared};
-use crate::types::{NodeId, OpId};
+use crate::types::{OpId, ReplicaId};
 
 /// Commands that wait together.
 pub struct Item {
@@ -43,7 +43,7 @@ pub async fn propose(group: Arc<Group>, mut items: Vec<Item>) {
         // A peer that forwarded here decides for itself whom to ask next.
         items.retain(|item| item.refuse_peer(&group, failed));
         if let ForwardFailed::NotLeader { hint: Some(leader) } = failed
-            && leader != shared.identity.node
+            && leader != shared.replica
             && !items.is_empty()
         {
             match attempt_there(&group, leader, &items).await {
@@ -81,7 +81,7 @@ async fn attempt_here(group: &Group, items: &[Item]) -> Result<Vec<Applied>, For
 
 async fn attempt_there(
     group: &Group,
-    leader: NodeId,
+    leader: ReplicaId,
     items: &[Item],
 ) -> Result<Vec<Applied>, ForwardFailed> {
     let commands = commands(items);

@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::{Backend, MemoryBackend, View, WriteBatch};
 use crate::snapshot::{Encoder, export};
 use crate::store::keys::{Origin, Place};
-use crate::types::{ClusterId, GroupId, Namespace};
+use crate::types::{ClusterId, GroupId, Incarnation, Namespace, NodeId, ReplicaId};
 
 const GROUP: GroupId = GroupId(7);
 
@@ -162,7 +162,8 @@ fn every_prefix_of_the_batches_is_a_state() {
     for index in 0..80 {
         let batch = random_batch(&mut rng, 1_000 + 10 * index, 20, 60);
         whole.apply(position(index), Some(&batch));
-        let members = Members { configs: vec![vec![NodeId(index)]], nodes: vec![] };
+        let voter = ReplicaId { node: NodeId(index), incarnation: Incarnation(1) };
+        let members = Members { configs: vec![vec![voter]], nodes: vec![] };
         outside.apply(index, &batch);
         for store in [&mut whole, &mut outside.store] {
             store.set_members(position(index), members.clone());

@@ -4,7 +4,8 @@ use super::{ALIGN, Record, SegmentHeader, decode, encode, seed};
 use crate::command::{Batch, Command, Operation};
 use crate::message::{LogEntry, LogPosition, Members, Payload, Vote};
 use crate::types::{
-    ActorId, ClusterId, GroupId, Identity, Incarnation, Json, Namespace, NodeId, OpId, Timestamp,
+    ActorId, ClusterId, GroupId, Identity, Incarnation, Json, Namespace, NodeId, OpId, ReplicaId,
+    Timestamp,
 };
 
 fn identity() -> Identity {
@@ -18,6 +19,7 @@ fn identity() -> Identity {
 fn every_record() -> Vec<Record> {
     let group = GroupId(3);
     let position = LogPosition { term: 4, index: 9 };
+    let replica = |node| ReplicaId { node: NodeId(node), incarnation: Incarnation(node << 40 | 7) };
     let command = Command {
         op: OpId::timed(Timestamp(1_700_000_000_000), 5),
         id: ActorId::new("a").unwrap(),
@@ -29,15 +31,15 @@ fn every_record() -> Vec<Record> {
         entry(Payload::Blank),
         entry(Payload::Batch(batch)),
         entry(Payload::Membership(Members {
-            configs: vec![vec![NodeId(1)]],
-            nodes: vec![NodeId(1)],
+            configs: vec![vec![replica(1)]],
+            nodes: vec![replica(1), replica(2)],
         })),
-        Record::Vote(group, Vote { term: 4, node: NodeId(2), committed: true }),
+        Record::Vote(group, Vote { term: 4, node: replica(2), committed: true }),
         Record::Truncate(group, Some(position)),
         Record::Truncate(group, None),
         Record::Purge(group, position),
         Record::Commit(group, position),
-        Record::Peer(NodeId(3), Incarnation(7)),
+        Record::Founder(group, replica(3)),
         Record::Trailer,
         Record::Namespace(group, Namespace::new("actors").unwrap()),
         Record::Begin(77),

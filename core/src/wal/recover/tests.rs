@@ -1,7 +1,7 @@
 use super::{Recovered, Remains, Unusable, Verdict, recover};
 use crate::disk::{DiskOp, FileName, MemoryDisk};
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
-use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId};
+use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId, ReplicaId};
 use crate::wal::frame::{Record, SegmentHeader, encode, seed};
 
 const GROUP: GroupId = GroupId(1);
@@ -164,17 +164,18 @@ fn truncation_votes_peers_and_commits_are_replayed() {
     let keep = LogPosition { term: 1, index: 1 };
     file.push(0, &Record::Truncate(GROUP, Some(keep)));
     file.entry(0, 2, 2);
-    let vote = Vote { term: 2, node: NodeId(3), committed: true };
+    let founder = ReplicaId { node: NodeId(3), incarnation: Incarnation(5) };
+    let vote = Vote { term: 2, node: founder, committed: true };
     file.push(0, &Record::Vote(GROUP, vote));
-    file.push(0, &Record::Peer(NodeId(2), Incarnation(5)));
+    file.push(0, &Record::Founder(GROUP, founder));
     file.push(0, &Record::Commit(GROUP, LogPosition { term: 2, index: 2 }));
     let recovered = file.recover();
     assert_eq!(indexes(&recovered), [0, 1, 2]);
     let image = &recovered.groups[&GROUP];
-    assert_eq!(image.last(), Some(LogPosition { term: 2, index: 2 }));
+    assert!(image.has(LogPosition { term: 2, index: 2 }));
     assert_eq!(image.vote, Some(vote));
     assert_eq!(image.committed, Some(LogPosition { term: 2, index: 2 }));
-    assert_eq!(recovered.peers[&NodeId(2)], Incarnation(5));
+    assert_eq!(recovered.groups[&GROUP].founder, Some(founder));
 }
 
 #[test]
@@ -299,7 +300,11 @@ fn a_full_segment_whose_end_was_never_synced_is_cut_with_all_behind_it() {
 #[test]
 fn entries_that_went_with_their_segment_are_not_missed_once_a_mark_says_so() {
     let [_, mut second, mut third] = three_segments();
-    let vote = Vote { term: 1, node: NodeId(1), committed: true };
+    let vote = Vote {
+        term: 1,
+        node: ReplicaId { node: NodeId(1), incarnation: Incarnation(9) },
+        committed: true,
+    };
     second.push(0, &Record::Vote(GROUP, vote));
     let purged = LogPosition { term: 1, index: 3 };
     third.push(0, &Record::Purge(GROUP, purged));
