@@ -21,7 +21,7 @@ use crate::status::{GroupStatus, Status};
 use crate::types::{
     ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record, ReplicaId,
 };
-use crate::wal::frame::{FileHeader, Record as WalRecord};
+use crate::wal::frame::{self, FileHeader, Record as WalRecord, Unreadable};
 use crate::wal::recover::{GroupImage, recover};
 use crate::wal::writer::Writer;
 
@@ -32,17 +32,37 @@ pub struct DiskImage {
     pub wal: Vec<u8>,
 }
 
-/// Why a replica does not start. One line that says what to do.
+/// Why a replica does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoverError(pub String);
+pub struct RecoverError {
+    /// One line. Unless the folder is damaged, it says what to do.
+    pub reason: String,
+    /// A promise that this data folder has made may be lost: it must never be started again. The
+    /// driver sets it aside and starts with a new one, of another incarnation (ADR 9).
+    pub damaged: bool,
+}
 
 impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
 impl std::error::Error for RecoverError {}
+
+impl From<Unreadable> for RecoverError {
+    fn from(unreadable: Unreadable) -> RecoverError {
+        match unreadable {
+            Unreadable::Damaged(what) => {
+                RecoverError { reason: format!("the log is damaged: {what}"), damaged: true }
+            }
+            Unreadable::OtherVersion(what) => {
+                let reason = format!("{what}; run the version that wrote it");
+                RecoverError { reason, damaged: false }
+            }
+        }
+    }
+}
 
 /// One node's whole state: its groups, its log, its clients' requests.
 pub struct Replica {
@@ -76,6 +96,25 @@ impl Replica {
         FileHeader::encode(identity)
     }
 
+    /// The bytes of the WAL of a data folder that takes the place of `lost`, which was damaged and set
+    /// aside. Its groups have begun already, for all it knows: it neither begins them anew nor promises
+    /// anybody to do so, also when every member's folder was set aside.
+    pub fn format_replacement_wal(
+        config: &ClusterConfig,
+        identity: &Identity,
+        lost: Incarnation,
+    ) -> Vec<u8> {
+        let mut bytes = FileHeader::encode(identity);
+        let header = FileHeader::decode(&bytes).expect("header_survives_the_codec");
+        let lost = ReplicaId { node: identity.node, incarnation: lost };
+        let offset = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        for (group, _) in config.groups() {
+            let (end, record) = (offset(&bytes), WalRecord::Founder(group, lost));
+            frame::encode(&mut bytes, header.seed, end, 0, &record);
+        }
+        bytes
+    }
+
     /// The only fallible door: what the disk says may be damaged, or somebody else's.
     ///
     /// The driver then cuts the WAL file to [`Replica::wal_len`], syncs it, and makes the first
@@ -89,14 +128,10 @@ impl Replica {
         seed: Seed,
         image: DiskImage,
     ) -> Result<Replica, RecoverError> {
-        config.validate().map_err(RecoverError)?;
-        let recovered = recover(&image.wal).map_err(|what| {
-            RecoverError(format!(
-                "the log is damaged: {what}; do not start this node again: replace it with a new \
-                 one, the others have its data"
-            ))
-        })?;
-        startup::check(config, identity, &recovered).map_err(RecoverError)?;
+        let refused = |reason| RecoverError { reason, damaged: false };
+        config.validate().map_err(refused)?;
+        let recovered = recover(&image.wal).map_err(RecoverError::from)?;
+        startup::check(config, identity, &recovered).map_err(refused)?;
         let founders = recovered.groups.iter();
         let founders = founders.filter_map(|(&group, image)| Some((group, image.founder?)));
         let founders = founders.collect();
@@ -244,7 +279,7 @@ impl Node {
                 Ok(group) => {
                     self.groups.insert(group.id, Arc::new(group));
                 }
-                Err(reason) => self.shared.emit(Effect::Fatal { reason }),
+                Err(reason) => self.shared.emit(Effect::Fatal { reason, damaged: false }),
             }
         }
     }
@@ -255,9 +290,18 @@ impl Node {
         self.groups.values().filter(move |group| group.is_pristine() && !held(group.id))
     }
 
+    /// Whether this replica does not know better than that nobody has begun the group.
+    fn may_begin(&self, group: GroupId) -> bool {
+        let founder = self.founders.get(&group);
+        founder.is_none_or(|founder| founder.node != self.shared.replica.node)
+    }
+
     fn unmet(&self) -> Vec<NodeId> {
-        let unmet: BTreeSet<NodeId> =
-            self.unfounded().flat_map(|group| self.formation.unmet(group.id)).collect();
+        let unmet = |group: &Arc<Group>| match self.may_begin(group.id) {
+            true => self.formation.unmet(group.id),
+            false => self.formation.others().to_vec(),
+        };
+        let unmet: BTreeSet<NodeId> = self.unfounded().flat_map(unmet).collect();
         unmet.into_iter().collect()
     }
 
@@ -269,7 +313,7 @@ impl Node {
 
     /// Writes the first members of the groups that this replica may found (ADR 9).
     fn found(&self) {
-        for group in self.unfounded() {
+        for group in self.unfounded().filter(|group| self.may_begin(group.id)) {
             if let Some(voters) = self.formation.voters(group.id) {
                 self.shared.emit(Effect::Event(Event::Formed { group: group.id }));
                 group.found(voters);
@@ -382,7 +426,8 @@ impl Node {
                          the disk, then start the node again",
                         failed.reason
                     );
-                    self.shared.emit(Effect::Fatal { reason });
+                    // Perhaps whole: the next start reads it.
+                    self.shared.emit(Effect::Fatal { reason, damaged: false });
                     self.fatal = true;
                 }
             }

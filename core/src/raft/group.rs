@@ -316,7 +316,7 @@ impl Group {
         let metrics = self.metrics.borrow_watched();
         if let Err(fatal) = &metrics.running_state {
             let reason = format!("consensus of namespace `{}` stopped: {fatal}", self.namespace);
-            self.shared.emit(Effect::Fatal { reason });
+            self.shared.emit(Effect::Fatal { reason, damaged: false });
         }
         let leader = metrics.current_leader.map(|leader| leader.node);
         let role = (role(metrics.state), metrics.current_term, leader);

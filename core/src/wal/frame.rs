@@ -55,6 +55,21 @@ pub struct Frame {
     pub end: u64,
 }
 
+/// Why a log cannot be used, as a clause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Bytes that were promised to stay are gone: the data folder must never be started again.
+    Damaged(String),
+    /// Nothing is damaged: this program is too old or too new for it.
+    OtherVersion(String),
+}
+
+impl From<Corrupt> for Unreadable {
+    fn from(Corrupt(what): Corrupt) -> Unreadable {
+        Unreadable::Damaged(what)
+    }
+}
+
 /// The identity in a file's first bytes, and what each frame's CRC starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileHeader {
@@ -85,23 +100,25 @@ impl FileHeader {
     ///
     /// # Errors
     /// What is wrong with it, as a clause.
-    pub fn decode(file: &[u8]) -> Result<FileHeader, Corrupt> {
-        let corrupt = |what: &str| Corrupt(what.to_owned());
-        let fixed = file.get(..FILE_HEADER_FIXED).ok_or_else(|| corrupt("it is too short"))?;
+    pub fn decode(file: &[u8]) -> Result<FileHeader, Unreadable> {
+        let damaged = |what: &str| Unreadable::Damaged(what.to_owned());
+        let fixed = file.get(..FILE_HEADER_FIXED).ok_or_else(|| damaged("it is too short"))?;
         if &fixed[..8] != MAGIC {
-            return Err(corrupt("it does not begin as a log of this program does"));
-        }
-        let version = u32_at(fixed, 8);
-        if version != VERSION {
-            return Err(Corrupt(format!("its format is version {version}, not {VERSION}")));
+            return Err(damaged("it does not begin as a log of this program does"));
         }
         let length = usize::try_from(u32_at(fixed, 12)).unwrap_or(usize::MAX);
         let padded = FILE_HEADER_FIXED.saturating_add(length).next_multiple_of(ALIGN);
         let end = padded.saturating_add(ALIGN);
-        let header = file.get(..end).ok_or_else(|| corrupt("its header is cut short"))?;
+        let header = file.get(..end).ok_or_else(|| damaged("its header is cut short"))?;
         let seed = u32_at(header, padded);
         if crc32c::crc32c(&header[..padded]) != seed || u32_at(header, padded + 4) != 0 {
-            return Err(corrupt("its header is damaged"));
+            return Err(damaged("its header is damaged"));
+        }
+        // Only now: a version whose checksum is right was written, not damaged.
+        let version = u32_at(fixed, 8);
+        if version != VERSION {
+            let what = format!("the log has format version {version}, not {VERSION}");
+            return Err(Unreadable::OtherVersion(what));
         }
         let identity = codec::decode(&header[FILE_HEADER_FIXED..FILE_HEADER_FIXED + length])?;
         Ok(FileHeader { identity, seed, length: end })

@@ -17,7 +17,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::frame::{self, ALIGN, FRAME_HEADER, FileHeader, Record};
+use super::frame::{self, ALIGN, FRAME_HEADER, FileHeader, Record, Unreadable};
 use crate::codec::Corrupt;
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
 use crate::types::{GroupId, Namespace, ReplicaId};
@@ -114,8 +114,8 @@ impl Remains {
 /// Replays `file`.
 ///
 /// # Errors
-/// [`Corrupt`] when a promise this node has made may rest on what is damaged.
-pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
+/// [`Unreadable::Damaged`] when a promise this node has made may rest on what is damaged.
+pub fn recover(file: &[u8]) -> Result<Recovered, Unreadable> {
     let header = FileHeader::decode(file)?;
     #[cfg(sim_mutant)]
     let file = crate::mutant::sabotage::without_last_entry(file, &header);
@@ -125,7 +125,8 @@ pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
     while let Some(frame) = frame::decode(file, header.seed, at) {
         // Intact, so never a torn write: somebody who knew what it means has written it.
         let record = frame.record.ok_or_else(|| {
-            Corrupt(format!("the intact record at byte {at} was written by another version"))
+            let what = format!("the intact record at byte {at} was written by another version");
+            Unreadable::OtherVersion(what)
         })?;
         recovered.replay(record).map_err(|Corrupt(what)| {
             Corrupt(format!("the intact record at byte {at} does not follow: {what}"))
@@ -138,7 +139,8 @@ pub fn recover(file: &[u8]) -> Result<Recovered, Corrupt> {
         Verdict::Corrupt if planted!(DamageCutAsTail) => recovered.cut = offset64(file.len() - at),
         Verdict::Tail => recovered.cut = offset64(file.len() - at),
         Verdict::Corrupt => {
-            return Err(Corrupt(format!("records at byte {at} that had been synced are damaged")));
+            let what = format!("records at byte {at} that had been synced are damaged");
+            return Err(Unreadable::Damaged(what));
         }
     }
     recovered.end = offset64(at);

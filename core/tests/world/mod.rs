@@ -167,6 +167,20 @@ impl World {
         self.restart(at);
     }
 
+    /// Finds the node's log damaged, sets its folder aside, and starts it with a new one.
+    pub fn damage(&mut self, at: usize) {
+        self.crash(at);
+        let middle = self.nodes[at].disk.len() / 2;
+        self.nodes[at].disk[middle] ^= 1;
+        let error = self.try_restart(at).unwrap_err();
+        assert!(error.damaged, "{error}");
+        let node = &mut self.nodes[at];
+        let lost = node.identity.incarnation;
+        node.identity.incarnation = Incarnation(lost.0 + 100);
+        node.disk = Replica::format_replacement_wal(&self.config, &node.identity, lost);
+        self.restart(at);
+    }
+
     /// A copy of a node's data folder.
     pub fn folder(&self, at: usize) -> (Identity, Vec<u8>) {
         (self.nodes[at].identity.clone(), self.nodes[at].disk.clone())

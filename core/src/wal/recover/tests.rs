@@ -1,7 +1,7 @@
 use super::{Recovered, Remains, Verdict, recover};
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
 use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId, ReplicaId};
-use crate::wal::frame::{FileHeader, Record, encode};
+use crate::wal::frame::{FileHeader, Record, Unreadable, encode};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -158,7 +158,8 @@ fn a_gap_between_intact_entries_is_corruption() {
     file.entry(0, 1, 0);
     file.entry(0, 1, 2);
     let error = recover(&file.bytes).unwrap_err();
-    assert!(error.0.contains("wal_contiguous"), "{error}");
+    let Unreadable::Damaged(what) = error else { panic!("{error:?}") };
+    assert!(what.contains("wal_contiguous"), "{what}");
 }
 
 /// An intact checksum proves that it was written whole.
@@ -171,7 +172,8 @@ fn an_intact_record_of_an_unknown_kind_is_refused_and_never_cut() {
     let crc = crate::wal::frame::frame_crc(file.seed, at as u64, &file.bytes[at..]);
     file.bytes[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
     let error = recover(&file.bytes).unwrap_err();
-    assert!(error.0.contains("another version"), "{error}");
+    let Unreadable::OtherVersion(what) = error else { panic!("{error:?}") };
+    assert!(what.contains("another version"), "{what}");
 }
 
 #[test]
