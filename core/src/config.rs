@@ -85,6 +85,9 @@ pub struct Timing {
     pub election_min: Duration,
     /// Longest election timeout, and the time a voter keeps to a leader it has heard of.
     pub election_max: Duration,
+    /// How long a leader has not heard from a member's data folder before it lets another one
+    /// replace it (ADR 9).
+    pub join_silence: Duration,
 }
 
 impl Timing {
@@ -94,6 +97,7 @@ impl Timing {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
+            join_silence: Duration::from_secs(2),
         }
     }
 }
@@ -104,7 +108,7 @@ impl ClusterConfig {
     /// # Errors
     /// A sentence that names the field and what to do.
     pub fn validate(&self) -> Result<(), String> {
-        let Timing { heartbeat, election_min, election_max } = self.timing;
+        let Timing { heartbeat, election_min, election_max, join_silence } = self.timing;
         if self.cluster.0.is_empty() {
             return Err("`cluster` is empty; give the cluster a name".to_owned());
         }
@@ -135,6 +139,10 @@ impl ClusterConfig {
         }
         if election_min >= election_max {
             return Err("`election_max` must be above `election_min`".to_owned());
+        }
+        // A member whose leader has just changed is not lost.
+        if join_silence < election_max * 2 {
+            return Err("`join_silence` must be at least twice `election_max`".to_owned());
         }
         Ok(())
     }

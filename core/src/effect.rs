@@ -79,6 +79,9 @@ pub enum Effect {
     Fatal {
         /// Why, in one line.
         reason: String,
+        /// Something on the disk is not what was written there: this data folder must never be
+        /// started again. The driver marks it so that the next start sets it aside (ADR 9).
+        damaged: bool,
     },
 }
 

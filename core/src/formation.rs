@@ -35,6 +35,11 @@ impl Formation {
         Formation { me, others, answers: BTreeMap::new(), next: Instant(0) }
     }
 
+    /// The other members.
+    pub fn others(&self) -> &[NodeId] {
+        &self.others
+    }
+
     /// The member that founds groups.
     pub fn founder(&self) -> NodeId {
         self.others.iter().copied().fold(self.me.node, NodeId::min)

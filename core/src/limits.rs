@@ -71,8 +71,6 @@ pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 pub const COMMITTED_TIME_SLACK: Duration = Duration::from_secs(10);
 /// How often a replica that has no vote in some group shows itself to the others (ADR 9).
 pub const HELLO_EVERY: Duration = Duration::from_millis(50);
-/// How long a leader has not heard from a member's data folder before another one may replace it.
-pub const JOIN_SILENCE: Duration = Duration::from_secs(2);
 /// How long a leader believes that a data folder is in use after it has shown itself.
 pub const SHOWN_FOR: Duration = Duration::from_secs(1);
 /// Entries by which a learner may be behind its leader and still get a vote.
@@ -98,5 +96,4 @@ const _: () = {
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);
     assert!(HELLO_EVERY.as_nanos() * 4 < SHOWN_FOR.as_nanos());
-    assert!(SHOWN_FOR.as_nanos() < JOIN_SILENCE.as_nanos());
 };

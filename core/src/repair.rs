@@ -13,12 +13,13 @@
 //! | a learner | level and shows no other folder; its voter silent, a majority answers | `Promote` it |
 //! | no such learner | its member shows it; its voter silent, a majority answers | `Add` it |
 //!
-//! "Silent" is silent for [`limits::JOIN_SILENCE`] of this leader's time. "A majority answers" counts
+//! "Silent" is silent for `join_silence` of this leader's time. "A majority answers" counts
 //! the lost voters as absent: with them gone and the change under way, the group must go on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::Timing;
 use crate::limits;
 use crate::message::Members;
 use crate::types::{Incarnation, NodeId, ReplicaId};
@@ -39,8 +40,8 @@ pub struct View<'a> {
     pub replicas: &'a BTreeMap<ReplicaId, Progress>,
     /// The data folder that each member has shown lately.
     pub shown: &'a BTreeMap<NodeId, Incarnation>,
-    /// An answer older than this is none.
-    pub answer_age_max: Duration,
+    /// Who answers, and who is silent.
+    pub timing: &'a Timing,
 }
 
 /// One replica as its leader sees it.
@@ -126,11 +127,11 @@ impl View<'_> {
 
     fn answers(&self, replica: ReplicaId) -> bool {
         let heard = self.progress(replica).heard;
-        replica == self.me || heard.is_some_and(|ago| ago <= self.answer_age_max)
+        replica == self.me || heard.is_some_and(|ago| ago <= self.timing.election_max)
     }
 
     fn is_silent(&self, replica: ReplicaId) -> bool {
-        replica != self.me && self.progress(replica).silent >= limits::JOIN_SILENCE
+        replica != self.me && self.progress(replica).silent >= self.timing.join_silence
     }
 
     fn progress(&self, replica: ReplicaId) -> Progress {

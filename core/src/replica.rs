@@ -24,21 +24,38 @@ use crate::status::{GroupStatus, Status};
 use crate::types::{
     ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record, ReplicaId,
 };
-use crate::wal::frame::{Record as WalRecord, SegmentHeader};
+use crate::wal::frame::{self, Record as WalRecord, SegmentHeader};
 use crate::wal::recover::{Unusable, recover};
 use crate::wal::writer::{SegmentWork, Writer};
 
-/// Why a replica does not start. One line that says what to do.
+/// Why a replica does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoverError(pub String);
+pub struct RecoverError {
+    /// One line. Unless the folder is damaged, it says what to do.
+    pub reason: String,
+    /// A promise that this data folder has made may be lost: it must never be started again. The
+    /// driver sets it aside and starts with a new one, of another incarnation (ADR 9).
+    pub damaged: bool,
+}
 
 impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
 impl std::error::Error for RecoverError {}
+
+impl From<Unusable> for RecoverError {
+    fn from(unusable: Unusable) -> RecoverError {
+        match unusable {
+            Unusable::Damaged(what) => {
+                RecoverError { reason: format!("the data is damaged: {what}"), damaged: true }
+            }
+            Unusable::Unreadable(reason) => RecoverError { reason, damaged: false },
+        }
+    }
+}
 
 /// One node's whole state: its groups, its log, its clients' requests.
 pub struct Replica {
@@ -86,6 +103,26 @@ impl Replica {
         ]
     }
 
+    /// What makes the log of a data folder that takes the place of `lost`, which was damaged and set
+    /// aside. Its groups have begun already, for all it knows: it neither begins them anew nor
+    /// promises anybody to do so, also when every member's folder was set aside.
+    pub fn format_replacement(
+        config: &ClusterConfig,
+        identity: &Identity,
+        lost: Incarnation,
+    ) -> Vec<DiskOp> {
+        let mut ops = Replica::format(identity, &config.log);
+        if let Some(DiskOp::Write { bytes, .. }) = ops.get_mut(1) {
+            let seed = frame::seed(identity);
+            let lost = ReplicaId { node: identity.node, incarnation: lost };
+            for (group, _) in config.groups() {
+                let end = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                frame::encode(bytes, seed, end, 0, &WalRecord::Founder(group, lost));
+            }
+        }
+        ops
+    }
+
     /// The only fallible door: what the disk says may be damaged, or somebody else's.
     ///
     /// The driver then does what [`Replica::take_repairs`] says, and makes the first step. `seed`
@@ -100,23 +137,17 @@ impl Replica {
         disk: &dyn DiskImage,
         backend: Option<&dyn Backend>,
     ) -> Result<Replica, RecoverError> {
-        config.validate().map_err(RecoverError)?;
-        let unusable = |unusable| match unusable {
-            Unusable::Unreadable(what) => RecoverError(what),
-            Unusable::Damaged(what) => RecoverError(format!(
-                "the data is damaged: {what}; do not start this node again: replace it with a new \
-                 one, the others have its data"
-            )),
-        };
-        let mut recovered = recover(disk, identity).map_err(unusable)?;
-        startup::check(config, identity, &recovered).map_err(RecoverError)?;
+        let refused = |reason| RecoverError { reason, damaged: false };
+        config.validate().map_err(refused)?;
+        let mut recovered = recover(disk, identity).map_err(RecoverError::from)?;
+        startup::check(config, identity, &recovered).map_err(refused)?;
         let founders = recovered.groups.iter();
         let founders = founders.filter_map(|(&group, image)| Some((group, image.founder?)));
         let founders = founders.collect();
         let boot = Boot(seed.child("boot").0);
         let writer = Writer::new(boot, &recovered);
         let found = recovery::groups(config, identity, &mut recovered, disk, backend);
-        let Groups { starts, records, removals } = found.map_err(unusable)?;
+        let Groups { starts, records, removals } = found.map_err(RecoverError::from)?;
         let mut repairs = recovered.repairs;
         repairs.extend(removals);
         let shared = Shared::new(identity.clone(), boot, config.clone(), writer);
@@ -281,7 +312,9 @@ impl Node {
                 Ok(group) => {
                     self.groups.insert(group.id, Arc::new(group));
                 }
-                Err(reason) => self.shared.emit(Effect::Fatal { reason }),
+                Err(reason) => {
+                    self.shared.emit(Effect::Fatal { reason, damaged: self.shared.is_damaged() })
+                }
             }
         }
     }
@@ -292,9 +325,18 @@ impl Node {
         self.groups.values().filter(move |group| group.is_pristine() && !held(group.id))
     }
 
+    /// Whether this replica does not know better than that nobody has begun the group.
+    fn may_begin(&self, group: GroupId) -> bool {
+        let founder = self.founders.get(&group);
+        founder.is_none_or(|founder| founder.node != self.shared.replica.node)
+    }
+
     fn unmet(&self) -> Vec<NodeId> {
-        let unmet: BTreeSet<NodeId> =
-            self.unfounded().flat_map(|group| self.formation.unmet(group.id)).collect();
+        let unmet = |group: &Arc<Group>| match self.may_begin(group.id) {
+            true => self.formation.unmet(group.id),
+            false => self.formation.others().to_vec(),
+        };
+        let unmet: BTreeSet<NodeId> = self.unfounded().flat_map(unmet).collect();
         unmet.into_iter().collect()
     }
 
@@ -306,7 +348,7 @@ impl Node {
 
     /// Writes the first members of the groups that this replica may found (ADR 9).
     fn found(&self) {
-        for group in self.unfounded() {
+        for group in self.unfounded().filter(|group| self.may_begin(group.id)) {
             if let Some(voters) = self.formation.voters(group.id) {
                 self.shared.emit(Effect::Event(Event::Formed { group: group.id }));
                 group.found(voters);
@@ -438,7 +480,8 @@ impl Node {
                          the disk, then start the node again",
                         failed.reason
                     );
-                    self.shared.emit(Effect::Fatal { reason });
+                    // Perhaps whole: the next start reads it.
+                    self.shared.emit(Effect::Fatal { reason, damaged: false });
                     self.fatal = true;
                 }
             }

@@ -23,7 +23,7 @@ fn is_whole(world: &World) -> bool {
     (0..everybody.len()).all(|at| {
         // There are none before its first step.
         let groups = world.replica(at).status().groups;
-        groups.first().is_some_and(|group| group.voters == everybody && group.learners == [])
+        groups.first().is_some_and(|group| group.voters == everybody && group.learners.is_empty())
     })
 }
 
@@ -51,6 +51,62 @@ fn a_wiped_node_comes_back_as_a_learner_and_votes_again() {
     let read = world.read(lost, "a0");
     assert!(matches!(read, Ok(Answer::Read { record: Some(r), .. }) if r.value == json("2")));
     assert_eq!(world.group(lost).actors, 200);
+}
+
+#[test]
+fn a_damaged_node_comes_back_as_a_learner_and_votes_again() {
+    let mut world = World::new(3, 31);
+    let leader = world.elect();
+    for n in 0..20 {
+        world.write(leader, create(&format!("a{n}"), "1")).unwrap();
+    }
+    world.settle();
+    let lost = other(leader);
+    world.damage(lost);
+    world.run_until(2 * LONG, is_whole);
+    world.crash(3 - leader - lost);
+    world.write(leader, put("a0", "2")).unwrap();
+    assert_eq!(world.group(lost).actors, 20);
+}
+
+/// Whatever made all logs look damaged at once, say a bad memory or a bad program: the copies that were
+/// set aside may hold everything, and an empty cluster must not take their place.
+#[test]
+fn when_every_folder_is_set_aside_nothing_begins_anew() {
+    for nodes in [1, 3] {
+        let mut world = World::new(nodes, 32);
+        let leader = world.elect();
+        for n in 0..20 {
+            world.write(leader, create(&format!("a{n}"), "1")).unwrap();
+        }
+        world.settle();
+        (0..nodes as usize).for_each(|at| world.damage(at));
+        world.run_for(2 * LONG);
+        for at in 0..nodes as usize {
+            assert!(!world.replica(at).status().formed);
+            assert_eq!(world.group(at).head, 0);
+        }
+    }
+}
+
+#[test]
+fn five_nodes_with_two_damaged_one_after_the_other() {
+    let mut world = World::new(5, 33);
+    let leader = world.elect();
+    for n in 0..20 {
+        world.write(leader, create(&format!("a{n}"), "1")).unwrap();
+    }
+    world.settle();
+    let lost: Vec<usize> = (0..5).filter(|&at| at != leader).take(2).collect();
+    for &at in &lost {
+        world.damage(at);
+        world.run_for(Duration::from_millis(700));
+    }
+    world.run_until(2 * LONG, is_whole);
+    for at in (0..5).filter(|at| *at != leader && !lost.contains(at)) {
+        world.crash(at);
+    }
+    world.write(leader, put("a0", "2")).unwrap();
 }
 
 /// A wiped leader, while others go on.
@@ -98,7 +154,7 @@ fn a_leader_that_dies_in_the_middle_of_a_repair() {
     type When = fn(&World, usize, usize) -> bool;
     let moments: [When; 4] = [
         |world, _, lost| world.group(lost).head > 0,
-        |world, leader, _| world.group(leader).learners != [],
+        |world, leader, _| !world.group(leader).learners.is_empty(),
         |world, leader, _| world.voters(leader).len() > 5,
         |world, leader, lost| world.voters(leader).contains(&world.id_of(lost)),
     ];

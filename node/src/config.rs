@@ -123,6 +123,9 @@ pub struct TimingSection {
     /// Longest election timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub election_max: Option<Span>,
+    /// How long a lost data folder is waited for before a new one of the same member replaces it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_silence: Option<Span>,
 }
 
 /// One `[[cluster.nodes]]`.
@@ -180,7 +183,7 @@ impl NodeConfig {
 
     /// Every effective value, as a file that would give the same configuration.
     pub fn to_toml(&self) -> String {
-        let Timing { heartbeat, election_min, election_max } = self.cluster.timing;
+        let Timing { heartbeat, election_min, election_max, join_silence } = self.cluster.timing;
         let file = ConfigFile {
             data_dir: std::path::absolute(&self.data_dir).unwrap_or(self.data_dir.clone()),
             node: self.node.0,
@@ -194,6 +197,7 @@ impl NodeConfig {
                     heartbeat: Some(Span(heartbeat)),
                     election_min: Some(Span(election_min)),
                     election_max: Some(Span(election_max)),
+                    join_silence: Some(Span(join_silence)),
                 },
                 log: LogSection {
                     segment_bytes: Some(self.cluster.log.segment_bytes),
@@ -268,11 +272,12 @@ fn members(nodes: &[NodeSection]) -> anyhow::Result<BTreeMap<NodeId, Member>> {
 
 fn cluster(section: &ClusterSection, nodes: Vec<NodeId>) -> anyhow::Result<ClusterConfig> {
     let mut timing = Timing::production();
-    let TimingSection { heartbeat, election_min, election_max } = &section.timing;
+    let TimingSection { heartbeat, election_min, election_max, join_silence } = &section.timing;
     for (span, field) in [
         (heartbeat, &mut timing.heartbeat),
         (election_min, &mut timing.election_min),
         (election_max, &mut timing.election_max),
+        (join_silence, &mut timing.join_silence),
     ] {
         if let Some(Span(duration)) = span {
             *field = *duration;

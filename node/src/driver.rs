@@ -284,7 +284,7 @@ impl Driver {
                     }
                 }
                 Effect::Event(event) => log(&event),
-                Effect::Fatal { reason } => fatal(&reason),
+                Effect::Fatal { reason, .. } => fatal(&reason),
             }
         }
         for (to, messages) in frames {

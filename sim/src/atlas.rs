@@ -1,5 +1,6 @@
 //! The fault atlas: which nodes may lose or damage what they had synced, so that what is asked of the
-//! cluster stays possible (after TigerBeetle's `ClusterFaultAtlas`).
+//! cluster stays possible (after TigerBeetle's `ClusterFaultAtlas`). A node that was repaired gives
+//! its place back, so over a run all may be harmed, one after the other.
 //!
 //! The contract of a profile is a number of nodes. Within it the cluster must go on and lose nothing;
 //! beyond it the cluster may stop, but must never lie.
@@ -29,6 +30,11 @@ impl Atlas {
         }
         allowed
     }
+
+    /// `node` has all that it promises again: another one may be harmed.
+    pub fn heals(&mut self, node: NodeId) {
+        self.harmed.remove(&node);
+    }
 }
 
 #[cfg(test)]
@@ -41,5 +47,8 @@ mod tests {
         assert!(atlas.allows(NodeId(3)) && atlas.allows(NodeId(1)));
         assert!(!atlas.allows(NodeId(2)), "a third one");
         assert!(atlas.allows(NodeId(3)), "again the first one");
+        atlas.heals(NodeId(1));
+        assert!(atlas.allows(NodeId(2)), "another one is well again");
+        assert!(!atlas.allows(NodeId(1)));
     }
 }

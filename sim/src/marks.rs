@@ -42,14 +42,20 @@ tallied! {
     WriteUnknown = "write_unknown",
     /// Recovery cut a torn tail.
     TornTailCut = "torn_tail_cut",
-    /// A node found its synced log damaged and refused to start.
-    DamageRefused = "damage_refused",
+    /// A node found its synced log damaged, and came back with a new, empty data folder.
+    DamageSetAside = "damage_set_aside",
+    /// A node that had lost its data folder got its votes back, as another replica.
+    Repaired = "repaired",
+    /// A leader took up a repair that another had begun.
+    LeaderChangedInRepair = "leader_changed_in_repair",
+    /// A learner was lost before it had a vote, and dropped.
+    LearnerDropped = "learner_dropped",
     /// A node died while it recovered, and recovered the next time.
     RecoveredAfterCrashInRecovery = "recovered_after_crash_in_recovery",
     /// A leader ended because its disk failed.
     LeaderDiskFailed = "leader_disk_failed",
-    /// A node with an empty disk spoke under its old name and was not heard.
-    WipedNodeIgnored = "wiped_node_ignored",
+    /// A node with a new data folder did not answer what its old one was asked.
+    LostFolderAsked = "lost_folder_asked",
     /// An answer to a question of an earlier life, or one already answered, was dropped.
     StaleAnswerDropped = "stale_answer_dropped",
     /// A node restarted before its cluster had formed.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Rng, Seed, Timing};
@@ -46,6 +48,8 @@ pub struct Plan {
     pub all_jobs: bool,
     /// Nodes that may lose or damage what they had synced.
     pub damage_max: u64,
+    /// How long a leader waits for a lost data folder, in milliseconds.
+    pub join_silence_ms: u64,
     /// Damage may concern what nothing attests yet.
     pub disks_lie: bool,
     /// What the network does.
@@ -122,6 +126,7 @@ impl Plan {
                 Profile::Swarm | Profile::Standard => minority,
                 Profile::Beyond | Profile::Lying => nodes - 1,
             },
+            join_silence_ms: rng.between(600, 2_000),
             disks_lie: profile == Profile::Lying,
             weather: Plan::weather(rng, standard),
             disks: (0..nodes).map(|_| Plan::disk(rng)).collect(),
@@ -183,7 +188,10 @@ impl Plan {
             nodes: (1..=self.nodes).map(NodeId).collect(),
             namespaces: namespaces.map(namespace).collect(),
             storage: std::collections::BTreeMap::new(),
-            timing: Timing::production(),
+            timing: Timing {
+                join_silence: Duration::from_millis(self.join_silence_ms),
+                ..Timing::production()
+            },
         }
     }
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use understudy_core::message::Body;
 use understudy_core::{
-    ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, Request, RequestId, Response,
-    Rng, Role, Seed, codec,
+    ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, ReplicaId, Request, RequestId,
+    Response, Rng, Role, Seed, codec,
 };
 
 use crate::atlas::Atlas;
@@ -80,6 +80,8 @@ pub struct World {
     roles: BTreeMap<(GroupId, NodeId), (Role, u64)>,
     /// The highest term anybody has spoken of.
     terms: BTreeMap<GroupId, u64>,
+    /// Who took in each new data folder.
+    repairs: BTreeMap<(GroupId, ReplicaId), NodeId>,
 }
 
 /// Something that will happen.
@@ -182,6 +184,7 @@ impl World {
             committed: CommittedIsFinal::default(),
             roles: BTreeMap::new(),
             terms: BTreeMap::new(),
+            repairs: BTreeMap::new(),
         }
     }
 

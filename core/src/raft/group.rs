@@ -267,7 +267,8 @@ impl Group {
     /// The store's rows cannot be read: nothing this replica says is to be trusted.
     fn unreadable(&self, error: &std::io::Error) {
         let reason = format!("the rows of namespace `{}` cannot be read: {error}", self.namespace);
-        self.shared.emit(Effect::Fatal { reason });
+        let damaged = self.shared.is_damaged();
+        self.shared.emit(Effect::Fatal { reason, damaged });
     }
 
     /// A peer's message; answers have been handed over already.
@@ -487,7 +488,7 @@ impl Group {
         let metrics = self.metrics.borrow_watched();
         if let Err(fatal) = &metrics.running_state {
             let reason = format!("consensus of namespace `{}` stopped: {fatal}", self.namespace);
-            self.shared.emit(Effect::Fatal { reason });
+            self.shared.emit(Effect::Fatal { reason, damaged: self.shared.is_damaged() });
         }
         let leader = metrics.current_leader.map(|leader| leader.node);
         let role = (role(metrics.state), metrics.current_term, leader);

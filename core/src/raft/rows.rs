@@ -141,7 +141,9 @@ impl Rows {
         )
     }
 
+    /// What is stored is damaged: the replica must not come back with it.
     fn damaged(&self, what: &str) -> io::Error {
+        self.shared.set_damaged();
         io::Error::new(io::ErrorKind::InvalidData, format!("stored rows are damaged: {what}"))
     }
 }

@@ -2,7 +2,7 @@
 //! questions that wait for an answer and the clients that wait for theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use openraft::async_runtime::OneshotSender as _;
@@ -37,6 +37,8 @@ pub struct Shared {
     requests: Mutex<Requests>,
     /// Requests that peers have forwarded here and that have no answer yet.
     forwarded: AtomicUsize,
+    /// A store said that what it holds is damaged.
+    damaged: AtomicBool,
 }
 
 #[derive(Default)]
@@ -82,6 +84,7 @@ impl Shared {
             exchanges: Mutex::default(),
             requests: Mutex::default(),
             forwarded: AtomicUsize::new(0),
+            damaged: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +113,17 @@ impl Shared {
     pub fn log_is_full(&self) -> bool {
         let writer = lock(&self.writer);
         writer.end() - writer.begin() > limits::WAL_BYTES_MAX
+    }
+
+    /// A store said that what it holds is damaged: whatever ends the replica now, it must not come
+    /// back with this data folder.
+    pub fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one did.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     // ---- files --------------------------------------------------------------------------------

@@ -207,7 +207,8 @@ impl Snapshots {
             if let Err(error) = flushed {
                 drop(state);
                 let reason = format!("the store of group {group} cannot be flushed: {error}");
-                self.shared.emit(Effect::Fatal { reason });
+                let damaged = self.shared.is_damaged();
+                self.shared.emit(Effect::Fatal { reason, damaged });
                 return false;
             }
             state.flushed = Some(meta);

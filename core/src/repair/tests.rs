@@ -33,7 +33,7 @@ const LIVE: Progress = Progress {
     silent: Duration::from_millis(10),
     matched: 1000,
 };
-const DEAD: Progress = Progress { heard: None, silent: limits::JOIN_SILENCE, matched: 0 };
+const DEAD: Progress = Progress { heard: None, silent: Duration::from_secs(2), matched: 0 };
 
 fn next(case: Case) -> Option<Step> {
     let mut configs = vec![vec![replica(1, OLD), replica(2, OLD), replica(3, OLD)]];
@@ -63,7 +63,7 @@ fn next(case: Case) -> Option<Step> {
         head: 1000,
         replicas: &replicas,
         shown: &shown,
-        answer_age_max: Duration::from_millis(300),
+        timing: &Timing::production(),
     };
     view.next()
 }
@@ -140,7 +140,7 @@ fn a_young_leader_waits() {
             head: 1000,
             replicas,
             shown: &shown,
-            answer_age_max: Duration::from_millis(300),
+            timing: &Timing::production(),
         };
         view.next()
     };

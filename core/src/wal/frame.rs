@@ -110,7 +110,9 @@ impl SegmentHeader {
         }
         let version = u32_at(fixed, 8);
         if version != VERSION {
-            return Err(Corrupt(format!("its format is version {version}, not {VERSION}")));
+            return Err(Corrupt(format!(
+                "its format is version {version}, not {VERSION}; run the version that wrote it"
+            )));
         }
         let header: SegmentHeader = codec::decode(&segment[SEGMENT_FIXED..SEGMENT_FIXED + length])?;
         Ok((header, padded + ALIGN))

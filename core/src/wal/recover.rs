@@ -358,7 +358,7 @@ impl Recovered {
             // Intact, so never a torn write: somebody who knew what it means has written it.
             let record = frame.record.ok_or_else(|| {
                 Unusable::Unreadable(format!(
-                    "the intact record at byte {at} of `{file}` was written by another version"
+                    "the intact record at byte {at} of `{file}` was written by another version; run that one"
                 ))
             })?;
             self.replay(segment.number, record).map_err(|Corrupt(what)| {

@@ -240,6 +240,23 @@ impl World {
         &mut self.nodes[at].disk
     }
 
+    /// Finds the node's log damaged, sets its folder aside, and starts it with a new one.
+    pub fn damage(&mut self, at: usize) {
+        self.crash(at);
+        let log = self.nodes[at].disk.bytes_mut(FileName::Segment(0)).unwrap();
+        let middle = log.len() / 2;
+        log[middle] ^= 1;
+        let error = self.try_restart(at).unwrap_err();
+        assert!(error.damaged, "{error}");
+        let (node, config) = (&mut self.nodes[at], &self.config);
+        let lost = node.identity.incarnation;
+        node.identity.incarnation = Incarnation(lost.0 + 100);
+        node.disk = MemoryDisk::default();
+        node.backend = MemoryBackend::default();
+        node.disk.apply(&Replica::format_replacement(config, &node.identity, lost)).unwrap();
+        self.restart(at);
+    }
+
     /// A copy of a node's data folder.
     pub fn folder(&self, at: usize) -> (Identity, MemoryDisk) {
         (self.nodes[at].identity.clone(), self.nodes[at].disk.clone())

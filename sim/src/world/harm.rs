@@ -1,6 +1,6 @@
 //! What the nemesis can do to the world.
 
-use understudy_core::NodeId;
+use understudy_core::{GroupId, NodeId};
 
 use super::{World, place};
 use crate::disk::{Fail, Latency, Lie};
@@ -64,16 +64,17 @@ impl World {
                 self.kill(node);
             }
             let plan: &Plan = &self.plan;
-            self.nodes[place(node)].wipe(plan);
+            self.nodes[place(node)].wipe(plan, false);
             self.start_later(node, down);
         }
         allowed
     }
 
-    /// Nothing is damaged before some leader shows that the cluster has formed: until then every
-    /// node is needed.
+    /// Nothing is damaged before every group has committed its members: until then the node that
+    /// begins groups is needed.
     fn may_damage(&mut self, node: NodeId) -> bool {
-        self.elected() > 0 && self.atlas.allows(node)
+        let begun = |group: &GroupId| self.committed.highest(*group).is_some();
+        self.groups().iter().all(begun) && self.atlas.allows(node)
     }
 
     /// `node`'s wall clock jumps.

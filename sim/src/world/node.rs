@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use understudy_core::{
-    Answer, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId, Refusal, Replica,
-    RequestId, Response, Rng, Role, Seed, Status, codec,
+    Answer, Effect, Failure, GroupId, GroupStatus, Identity, Incarnation, Input, NodeId, Refusal,
+    Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Status, codec,
 };
 
 use super::{Happening, Heard, Question, STEPS_MAX, World, place};
@@ -45,10 +45,10 @@ pub struct Node {
     disk_failed: bool,
     /// Bytes that were promised to stay when the node died.
     synced: usize,
-    /// It found its log damaged, and will not start again.
-    refuses: bool,
     /// How often it came back with an empty disk.
     wiped: u64,
+    /// It has an empty disk, or had one, and is no voter of every group yet.
+    outside: bool,
     /// It died while it recovered.
     died_in_recovery: bool,
     /// Its first turn in this life will be cut short.
@@ -85,8 +85,8 @@ impl Node {
             heard_end: synced as u64,
             disk_failed: false,
             synced,
-            refuses: false,
             wiped: 0,
+            outside: false,
             died_in_recovery: false,
             first_turn_dies: false,
         }
@@ -97,9 +97,15 @@ impl Node {
         self.replica.is_some()
     }
 
-    /// Whether it still has all it ever promised, as far as it has looked.
+    /// Whether it has a vote in every group, and all that it ever promised for it, as far as it has
+    /// looked.
     pub fn is_intact(&self) -> bool {
-        !self.refuses && self.wiped == 0
+        !self.outside
+    }
+
+    /// Who it is with its present disk.
+    pub fn replica_id(&self) -> ReplicaId {
+        self.identity.replica()
     }
 
     /// Its replica's own words.
@@ -117,18 +123,23 @@ impl Node {
         self.disk.has_unsynced()
     }
 
-    /// The operator throws the disk away and makes a new, empty folder.
-    pub(super) fn wipe(&mut self, plan: &Plan) {
+    /// The disk is thrown away and replaced: with a new member's folder by an operator, or after its
+    /// folder was found damaged and set aside.
+    pub(super) fn wipe(&mut self, plan: &Plan, set_aside: bool) {
         self.wiped += 1;
+        self.outside = true;
+        let lost = self.identity.incarnation;
         let seed = self.seed.child(&format!("wiped/{}", self.wiped));
         self.identity.incarnation = Incarnation(seed.child("incarnation").0);
-        let wal = Replica::format_wal(&self.identity);
+        let wal = match set_aside {
+            true => Replica::format_replacement_wal(&plan.cluster(), &self.identity, lost),
+            false => Replica::format_wal(&self.identity),
+        };
         self.synced = wal.len();
         self.disk = Disk::new(wal, plan.disks[place(self.id)], seed.child("disk").rng());
         if plan.disks_lie {
             self.disk.lie_about_young_writes();
         }
-        self.refuses = false;
     }
 
     pub(super) fn calm(&mut self) {
@@ -212,9 +223,6 @@ impl World {
     }
 
     pub(super) fn start(&mut self, id: NodeId) {
-        if self.nodes[place(id)].refuses {
-            return;
-        }
         let rate = self.plan.crash_in_recovery_ppm;
         let dies = self.dice.roll(Fault::CrashInRecovery, id.0, rate, &mut self.counts);
         let now = self.now;
@@ -269,9 +277,10 @@ impl World {
                 if let Err(violation) = synced_bytes_survive::check_refusal(id, &error, damaged) {
                     self.fail(violation);
                 }
-                self.nodes[place(id)].refuses = true;
-                self.marks.met(Mark::DamageRefused);
                 self.note(id.0, Kind::Dies, &[], |line| line.text = format!("refuses: {error}"));
+                if error.damaged {
+                    self.set_aside(id);
+                }
                 None
             }
             Ok(replica) => {
@@ -286,6 +295,33 @@ impl World {
                 }
                 (!self.is_over()).then_some(replica)
             }
+        }
+    }
+
+    /// The node's damaged folder is set aside, and it starts with a new one after a while.
+    fn set_aside(&mut self, id: NodeId) {
+        self.marks.met(Mark::DamageSetAside);
+        let plan = &self.plan;
+        let node = &mut self.nodes[place(id)];
+        node.wipe(plan, true);
+        let start_after = node.rng.between(1_000_000, 400_000_000);
+        self.start_later(id, start_after);
+    }
+
+    /// Whether the node has got back a vote in every group, with its present disk.
+    fn look_inside(&mut self, id: NodeId) {
+        let node = &mut self.nodes[place(id)];
+        let Some(status) = node.status().filter(|_| node.outside) else { return };
+        let (me, members) = (node.replica_id(), self.cluster.nodes.len());
+        let votes =
+            |group: &GroupStatus| group.voters.contains(&me) && group.voters.len() == members;
+        if status.groups.iter().all(votes) {
+            node.outside = false;
+            self.atlas.heals(id);
+            self.marks.met(Mark::Repaired);
+            self.note(id.0, Kind::World, &[], |line| {
+                line.text = format!("N{id} votes again, as {me}");
+            });
         }
     }
 
@@ -396,6 +432,7 @@ impl World {
                 _ => {}
             }
         }
+        self.look_inside(id);
         self.after_turn(id, fatal, saw_failure, dies_after.is_some());
     }
 
@@ -491,7 +528,7 @@ impl World {
                 });
                 self.observe(id, &event);
             }
-            Effect::Fatal { reason } => {
+            Effect::Fatal { reason, .. } => {
                 self.note(id.0, Kind::Event, reason.as_bytes(), |line| {
                     line.text = format!("gives up: {reason}");
                 });

@@ -1,9 +1,11 @@
 //! What the world sees of all replicas together: the checks at every event, and at the end.
 
 use understudy_core::event::Role;
-use understudy_core::{DropReason, Event, GroupId, GroupStatus, NodeId, Sequence};
+use understudy_core::{
+    DropReason, Event, GroupId, GroupStatus, NodeId, RepairStep, ReplicaId, Sequence,
+};
 
-use super::{World, place};
+use super::{Node, World, place};
 use crate::checks::Violation;
 use crate::checks::replicas_equal::{self, Dump};
 use crate::marks::Mark;
@@ -76,12 +78,12 @@ impl World {
                 }
             }
             Event::Dropped { reason: DropReason::OtherIncarnation, .. } => {
-                Some(Mark::WipedNodeIgnored)
+                Some(Mark::LostFolderAsked)
             }
             Event::Dropped { reason: DropReason::Stale, .. } => Some(Mark::StaleAnswerDropped),
             Event::Dropped { .. } => None,
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
-            Event::Repair { .. } => None,
+            Event::Repair { group, step } => self.mark_repair(node, *group, *step),
             Event::Formed { .. } => {
                 (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed)
             }
@@ -114,6 +116,21 @@ impl World {
         }
     }
 
+    fn mark_repair(&mut self, node: NodeId, group: GroupId, step: RepairStep) -> Option<Mark> {
+        match step {
+            RepairStep::Added(replica) => {
+                self.repairs.insert((group, replica), node);
+                None
+            }
+            RepairStep::Promoted(replica) => {
+                let other = self.repairs.get(&(group, replica)).is_some_and(|adder| *adder != node);
+                other.then_some(Mark::LeaderChangedInRepair)
+            }
+            RepairStep::Settled => Some(Mark::LeaderChangedInRepair),
+            RepairStep::Dropped(_) => Some(Mark::LearnerDropped),
+        }
+    }
+
     /// Leaders elected so far.
     pub fn elected(&self) -> u64 {
         self.leaders.elected()
@@ -131,13 +148,14 @@ impl World {
         intact > self.nodes.len() / 2
     }
 
-    /// Why the intact replicas have not converged yet; `None` when they have.
+    /// Why the replicas have not converged yet, those included that had to be repaired; `None` when
+    /// they have.
     pub fn pending(&self) -> Option<String> {
         let mut reasons = Vec::new();
+        let voters: Vec<ReplicaId> = self.nodes.iter().map(Node::replica_id).collect();
         for group in self.groups() {
-            let intact = self.nodes.iter().filter(|node| node.is_intact());
             let statuses: Vec<(NodeId, Option<GroupStatus>)> =
-                intact.map(|node| (node.id, group_of(node.status(), group))).collect();
+                self.nodes.iter().map(|node| (node.id, group_of(node.status(), group))).collect();
             if let Some((node, _)) = statuses.iter().find(|(_, status)| status.is_none()) {
                 reasons.push(format!("group {group}: N{node} is down"));
                 continue;
@@ -148,12 +166,19 @@ impl World {
                 status.applied == statuses[0].1.applied
                     && status.head == status.applied
                     && status.commit == status.applied
+                    && status.voters == voters
             });
             if !settled || !statuses.iter().any(|(_, status)| status.role == Role::Leader) {
                 let each = statuses.iter().map(|(node, status)| {
+                    let voters: Vec<_> = status.voters.iter().map(ReplicaId::to_string).collect();
                     format!(
-                        "N{node} {:?} term {} head {} commit {} applied {}",
-                        status.role, status.term, status.head, status.commit, status.applied
+                        "N{node} {:?} term {} head {} commit {} applied {} voters {}",
+                        status.role,
+                        status.term,
+                        status.head,
+                        status.commit,
+                        status.applied,
+                        voters.join(" ")
                     )
                 });
                 reasons.push(format!("group {group}: {}", each.collect::<Vec<_>>().join(", ")));
@@ -162,15 +187,14 @@ impl World {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// The rows of every group and the end of its order, once the intact replicas have converged.
+    /// The rows of every group and the end of its order, once the replicas have converged.
     ///
     /// # Errors
     /// Replicas at the same index that differ.
     pub fn final_state(&self) -> Result<Vec<(Dump, Sequence)>, Violation> {
         let mut states = Vec::new();
         for group in self.groups() {
-            let intact = self.nodes.iter().filter(|node| node.is_intact());
-            let dumps: Vec<(NodeId, Dump)> = intact
+            let dumps: Vec<(NodeId, Dump)> = (self.nodes.iter())
                 .filter_map(|node| node.replica().map(|replica| (node.id, replica.dump(group))))
                 .collect();
             replicas_equal::compare(group, &dumps)?;

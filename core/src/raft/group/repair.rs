@@ -91,7 +91,7 @@ impl Group {
             head: metrics.last_log_index.map_or(0, |last| last + 1),
             replicas: &replicas,
             shown,
-            answer_age_max: self.shared.config.timing.election_max,
+            timing: &self.shared.config.timing,
         };
         Some((view.next()?, *stored.log_id()))
     }

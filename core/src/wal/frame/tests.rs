@@ -114,5 +114,5 @@ fn version_2_bytes_are_frozen() {
 fn a_log_of_version_1_is_refused_by_its_version() {
     let old = include_bytes!("../../../tests/frozen/v1/wal.bin");
     let error = SegmentHeader::decode(old).unwrap_err();
-    assert_eq!(error.0, "its format is version 1, not 2");
+    assert_eq!(error.0, "its format is version 1, not 2; run the version that wrote it");
 }
