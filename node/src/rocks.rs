@@ -8,7 +8,7 @@
 //! or merge is an error.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,8 +27,11 @@ use crate::limits;
 mod crash;
 #[cfg(test)]
 mod damage;
+mod mark;
 #[cfg(test)]
 mod tests;
+
+use mark::Mark;
 
 /// How much memory the database may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,7 @@ impl Options {
 #[derive(Debug)]
 pub struct RocksStore {
     db: Arc<DB>,
+    mark: Mark,
 }
 
 impl RocksStore {
@@ -91,13 +95,7 @@ impl RocksStore {
     /// # Errors
     /// What is wrong with it. It is a [`BackendError`] inside when RocksDB said so.
     pub fn open(path: &Path, options: Options) -> anyhow::Result<RocksStore> {
-        let open = || -> anyhow::Result<DB> {
-            make_folder(path)?;
-            refuse_headless(path)?;
-            Ok(DB::open(&options.database(), path).map_err(failure)?)
-        };
-        let db = open().with_context(|| format!("cannot open RocksDB in `{}`", path.display()))?;
-        Ok(RocksStore { db: Arc::new(db) })
+        open(path, options).with_context(|| format!("cannot open RocksDB in `{}`", path.display()))
     }
 
     /// RocksDB retries a failed flush by itself and takes writes meanwhile. What it could not write
@@ -114,14 +112,27 @@ impl RocksStore {
     }
 }
 
+fn open(path: &Path, options: Options) -> anyhow::Result<RocksStore> {
+    let mark = Mark::of(path);
+    let flushed = mark.read()?;
+    make_folder(path)?;
+    refuse_headless(path)?;
+    let db = DB::open(&options.database(), path).map_err(failure)?;
+    let found = db.latest_sequence_number();
+    if found < flushed {
+        let reason = format!("it is at change {found}, and had flushed change {flushed}");
+        return Err(BackendError { reason, damaged: true }.into());
+    }
+    Ok(RocksStore { db: Arc::new(db), mark })
+}
+
 /// Makes the folder, with a name that outlives a power failure.
 fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     fs::create_dir(path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    mark::sync_parent(path)
 }
 
 /// Without the file `CURRENT` RocksDB takes the folder for a new one, and removes the tables in it.
@@ -215,8 +226,11 @@ impl Backend for RocksStore {
     }
 
     fn flush(&self) -> Result<(), BackendError> {
+        // Before the flush: another thread may write meanwhile.
+        let sequence = self.db.latest_sequence_number();
         self.db.flush().map_err(failure)?;
-        self.refuse_after_background_error()
+        self.refuse_after_background_error()?;
+        self.mark.write(sequence)
     }
 
     fn snapshot(&self) -> Result<Arc<dyn View>, BackendError> {

@@ -31,17 +31,27 @@ fn child() {
     std::process::abort();
 }
 
-/// Ten rows of a ring: each batch writes its own ten, the number in every one, and deletes the ten
-/// that are forty batches old.
+/// Ten rows of a ring: each batch writes its own ten and deletes the ten that are forty batches old.
 fn changes(batch: u64) -> Vec<Change> {
-    let value = [&batch.to_be_bytes()[..], &[3; 400]].concat();
-    let mut changes: Vec<Change> = (0..10).map(|row| put(&key(batch, row), &value)).collect();
+    let mut changes: Vec<Change> =
+        (0..10).map(|row| put(&key(batch, row), &noise(batch * 10 + u64::from(row)))).collect();
     if let Some(old) = batch.checked_sub(40) {
         changes.push(Change::DeleteRange(key(old, 0), key(old, 10)));
     }
     // One row is in every batch.
     changes.push(put(b"last", &batch.to_be_bytes()));
     changes
+}
+
+/// 400 bytes that do not compress.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut word = seed;
+    let mut next = || {
+        word = word.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        // The low bits of such a sequence repeat.
+        (word >> 56) as u8
+    };
+    (0..400).map(|_| next()).collect()
 }
 
 fn key(batch: u64, row: u8) -> Vec<u8> {
@@ -107,7 +117,7 @@ fn a_background_failure_is_the_answer_to_a_later_write() {
     let mut world = World::new("full");
     world.close();
     // Larger than what the database writes at its start, smaller than a table of one buffer.
-    let output = run(&world.path, 2000, 2000, Some(16));
+    let output = run(&world.path, 2000, 2000, Some(40));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("failed: "), "{said}");
     world.reopen();

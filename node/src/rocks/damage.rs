@@ -1,5 +1,6 @@
 //! Damaged files: an error that says so, or the right rows; never wrong ones.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use super::tests::{World, put};
@@ -58,6 +59,7 @@ fn is_damaged(path: &Path) -> bool {
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).unwrap();
+    fs::copy(Mark::of(from).path, Mark::of(to).path).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
@@ -65,11 +67,12 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs `harm` on a copy's file, and says whether the damage was noticed.
 fn harmed(world: &World, file: &Path, harm: impl FnOnce(&Path)) -> bool {
-    let folder = world.path.with_extension("harmed");
+    let folder = PathBuf::from(format!("{}-harmed", world.path.display()));
     copy(&world.path, &folder);
     harm(&folder.join(file.file_name().unwrap()));
     let damaged = is_damaged(&folder);
     fs::remove_dir_all(&folder).unwrap();
+    fs::remove_file(Mark::of(&folder).path).unwrap();
     damaged
 }
 
@@ -128,6 +131,16 @@ fn a_lost_or_garbled_head_never_becomes_an_empty_store() {
     assert!(harmed(&world, &files[0], |file| fs::remove_file(file).unwrap()));
     assert!(harmed(&world, &files[0], |file| fs::write(file, "").unwrap()));
     assert!(harmed(&world, &files[0], |file| fs::write(file, "MANIFEST-999999\n").unwrap()));
+    // All of the folder: RocksDB makes a new one.
+    assert!(harmed(&world, &files[0], |file| {
+        fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    }));
     let (world, files) = closed("list", "MANIFEST");
+    let length = fs::metadata(&files[0]).unwrap().len();
+    // Cut between two of its records it looks like one that ended there.
+    for kept in (0..length).step_by(7) {
+        let cut = |file: &Path| File::options().write(true).open(file)?.set_len(kept);
+        harmed(&world, &files[0], |file| cut(file).unwrap());
+    }
     assert!(harmed(&world, &files[0], |file| fs::remove_file(file).unwrap()));
 }

@@ -17,7 +17,7 @@ impl World {
     pub fn new(name: &str) -> World {
         let path =
             std::env::temp_dir().join(format!("understudy-rocks-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
+        remove(&path);
         let store = RocksStore::open(&path, Options::tiny()).unwrap();
         World { path, store: Some(store) }
     }
@@ -44,8 +44,14 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.store = None;
-        let _ = fs::remove_dir_all(&self.path);
+        remove(&self.path);
     }
+}
+
+/// The folder and what stands beside it.
+fn remove(path: &Path) {
+    let _ = fs::remove_dir_all(path);
+    let _ = fs::remove_file(Mark::of(path).path);
 }
 
 pub fn put(key: &[u8], value: &[u8]) -> Change {
@@ -208,6 +214,20 @@ fn a_flushed_store_comes_back_whole_after_many_buffers_and_range_deletions() {
         }
     }
     assert!(model.len() > 1000);
+}
+
+#[test]
+fn a_store_whose_rows_were_all_deleted_comes_back_empty() {
+    let mut world = World::new("emptied");
+    for _ in 0..3 {
+        world.write(&[put(b"a", b"1"), put(b"b", b"1")]);
+        world.write(&[delete(b"a"), delete_range(b"b", b"c")]);
+        world.store().flush().unwrap();
+        world.store().flush().unwrap();
+        world.store().db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        world.reopen();
+        assert_eq!(world.store().scan(b"", END, 10).unwrap(), []);
+    }
 }
 
 #[test]
