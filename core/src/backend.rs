@@ -10,6 +10,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod conformance;
+mod memory;
+
+pub use memory::MemoryBackend;
+
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 

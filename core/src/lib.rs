@@ -39,14 +39,14 @@ pub mod limits;
 pub mod message;
 #[cfg(sim_mutant)]
 pub mod mutant;
-mod oplog;
+pub mod oplog;
 mod raft;
 pub mod replica;
 pub mod seed;
 pub mod snapshot;
 mod startup;
 pub mod status;
-mod store;
+pub mod store;
 pub mod types;
 mod wal;
 

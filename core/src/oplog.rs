@@ -4,38 +4,90 @@
 //! whoever leads by then. Bounded by count, bytes and committed time. A time-ordered name at or
 //! below the floor, the highest time ever forgotten, is refused as expired and never run again; a
 //! name without a time is deduplicated for as long as it is remembered.
+//!
+//! A copy is O(1) and stays as it was while the original goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::codec;
+use crate::codec::{self, Corrupt};
 use crate::command::{Command, Outcome, Refusal};
 use crate::limits;
-use crate::types::{OpId, Timestamp};
+use crate::types::{OpId, Sequence, Timestamp, Token};
 
 /// The operations one group remembers.
-#[derive(Debug, Default)]
+///
+/// A time-ordered name begins with its time, so the order of the names is the order of the times. A
+/// name without one counts from the committed time of its recording, so its age is its time.
+#[derive(Clone, Debug, Default)]
 pub struct OpLog {
-    entries: BTreeMap<OpId, Entry>,
+    timed: OrdMap<u128, Entry>,
+    named: OrdMap<Arc<str>, Entry>,
     /// By the committed time of recording: forgotten from the front when too old.
-    by_age: BTreeSet<(Timestamp, OpId)>,
-    /// By the name's own time: forgotten from the front when there are too many.
-    by_time: BTreeSet<(Timestamp, OpId)>,
+    timed_by_age: OrdSet<(Timestamp, Halves)>,
+    named_by_age: OrdSet<(Timestamp, Arc<str>)>,
     bytes: usize,
+    bounds: Bounds,
     /// Time-ordered names at or below this may have been forgotten.
     floor: Timestamp,
     /// Repeats answered since this replica started.
     replays: u64,
+    /// Names recorded or forgotten since [`OpLog::take_touched`], where somebody asks for them.
+    touched: Option<BTreeSet<OpId>>,
 }
 
-#[derive(Debug)]
+/// A [`OpId::Timed`] in two words: as one it would be aligned to 16 bytes.
+type Halves = (u64, u64);
+
+/// 48 bytes: there are up to a million.
+#[derive(Clone, Debug)]
 struct Entry {
     payload: u64,
-    outcome: Outcome,
-    bytes: usize,
     recorded: Timestamp,
-    time: Timestamp,
+    kept: Kept,
+}
+
+/// An outcome; the rare ones are kept apart.
+#[derive(Clone, Debug)]
+enum Kept {
+    Written { token: Token, sequence: Sequence },
+    Other(Arc<Outcome>),
+}
+
+const _: () = assert!(size_of::<Entry>() <= 48);
+
+/// What is remembered of one operation, as it stands in files and in a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// [`payload_hash`] of the command.
+    pub payload: u64,
+    /// The committed time at which it ran.
+    pub recorded: Timestamp,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    entries: usize,
+    bytes: usize,
+    age: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            entries: limits::OPLOG_ENTRIES_MAX,
+            bytes: limits::OPLOG_BYTES_MAX,
+            age: u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// Whether a command may run.
@@ -50,12 +102,34 @@ pub enum Admission {
 }
 
 impl OpLog {
+    /// An op-log that has forgotten names up to `floor`, to be filled by [`OpLog::restore`].
+    pub fn with_floor(floor: Timestamp) -> OpLog {
+        OpLog { floor, ..OpLog::default() }
+    }
+
+    /// Takes in one operation, as read back from a file or a backend.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when its name is there already, or there are more than any op-log holds.
+    pub fn restore(&mut self, op: OpId, row: Remembered) -> Result<(), Corrupt> {
+        let Remembered { payload, recorded, outcome } = row;
+        self.bytes += entry_bytes(&op, &outcome);
+        if self.insert(&op, Entry { payload, recorded, kept: Kept::new(outcome) }).is_some() {
+            return Err(Corrupt(format!("operation {op} is remembered twice")));
+        }
+        if self.len() > self.bounds.entries || self.bytes > self.bounds.bytes {
+            return Err(Corrupt("more operations are remembered than may be".to_owned()));
+        }
+        Ok(())
+    }
+
     /// Looks a command up. `payload` is [`payload_hash`] of it.
     pub fn admit(&mut self, command: &Command, payload: u64) -> Admission {
-        match self.entries.get(&command.op) {
+        match self.entry(&command.op) {
             Some(entry) if entry.payload == payload || planted!(PayloadNotCompared) => {
+                let outcome = entry.kept.outcome();
                 self.replays += 1;
-                Admission::Done(entry.outcome.clone())
+                Admission::Done(outcome)
             }
             Some(_) => Admission::Refused(Refusal::OpIdReused),
             None if command.op.time().is_some_and(|time| time <= self.floor) => {
@@ -71,47 +145,125 @@ impl OpLog {
         if planted!(OpLogForgets) {
             return;
         }
-        let time = command.op.time().unwrap_or(now);
-        let kept = match &outcome {
-            Outcome::Deleted { record, .. } => record.value.as_bytes().len(),
-            Outcome::Written { .. } | Outcome::Refused(_) => 0,
-        };
-        let name = match &command.op {
-            OpId::Timed(_) => 0,
-            OpId::Named(name) => 3 * name.len(),
-        };
-        let bytes = ENTRY_BYTES + name + kept;
-        self.bytes += bytes;
-        self.by_age.insert((now, command.op.clone()));
-        self.by_time.insert((time, command.op.clone()));
-        let entry = Entry { payload, outcome, bytes, recorded: now, time };
-        let previous = self.entries.insert(command.op.clone(), entry);
+        self.bytes += entry_bytes(&command.op, &outcome);
+        let entry = Entry { payload, recorded: now, kept: Kept::new(outcome) };
+        let previous = self.insert(&command.op, entry);
         assert!(previous.is_none(), "oplog_records_once: an operation has one outcome");
+        self.touch(&command.op);
         self.forget(now);
+    }
+
+    fn insert(&mut self, op: &OpId, entry: Entry) -> Option<Entry> {
+        match op {
+            OpId::Timed(uuid) => {
+                self.timed_by_age.insert((entry.recorded, halves(*uuid)));
+                self.timed.insert(*uuid, entry)
+            }
+            OpId::Named(name) => {
+                let name: Arc<str> = name.as_str().into();
+                self.named_by_age.insert((entry.recorded, name.clone()));
+                self.named.insert(name, entry)
+            }
+        }
     }
 
     /// Forgets what is too old, and the names of the earliest time while there are too many.
     fn forget(&mut self, now: Timestamp) {
-        let age = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
-        let too_old = Timestamp(now.0.saturating_sub(age));
-        while let Some((recorded, op)) = self.by_age.first().cloned()
+        let too_old = Timestamp(now.0.saturating_sub(self.bounds.age));
+        while let Some((recorded, halves)) = self.timed_by_age.get_min().copied()
             && recorded < too_old
         {
-            self.remove(&op);
+            self.remove(&OpId::Timed(whole(halves)));
         }
-        while self.entries.len() > limits::OPLOG_ENTRIES_MAX || self.bytes > limits::OPLOG_BYTES_MAX
+        while let Some((recorded, name)) = self.named_by_age.get_min()
+            && *recorded < too_old
         {
-            let Some((_, op)) = self.by_time.first().cloned() else { return };
+            let name = OpId::Named(name.to_string());
+            self.remove(&name);
+        }
+        while self.len() > self.bounds.entries || self.bytes > self.bounds.bytes {
+            let Some(op) = self.earliest() else { return };
             self.remove(&op);
         }
     }
 
+    /// The name of the earliest time.
+    fn earliest(&self) -> Option<OpId> {
+        let timed = self.timed.get_min().map(|(uuid, _)| OpId::Timed(*uuid));
+        let timed = timed.map(|op| (op.time().unwrap_or_default(), op));
+        let named = self.named_by_age.get_min();
+        let named = named.map(|(recorded, name)| (*recorded, OpId::Named(name.to_string())));
+        timed.into_iter().chain(named).min().map(|(_, op)| op)
+    }
+
     fn remove(&mut self, op: &OpId) {
-        let Some(entry) = self.entries.remove(op) else { return };
-        self.bytes -= entry.bytes;
-        self.by_age.remove(&(entry.recorded, op.clone()));
-        self.by_time.remove(&(entry.time, op.clone()));
+        let entry = match op {
+            OpId::Timed(uuid) => self.timed.remove(uuid),
+            OpId::Named(name) => self.named.remove(name.as_str()),
+        };
+        let Some(entry) = entry else { return };
+        match op {
+            OpId::Timed(uuid) => {
+                self.timed_by_age.remove(&(entry.recorded, halves(*uuid)));
+            }
+            OpId::Named(name) => {
+                self.named_by_age.remove(&(entry.recorded, name.as_str().into()));
+            }
+        }
+        self.bytes -= entry_bytes(op, &entry.kept.outcome());
         self.floor = self.floor.max(op.time().unwrap_or_default());
+        self.touch(op);
+    }
+
+    fn touch(&mut self, op: &OpId) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(op.clone());
+        }
+    }
+
+    /// From now on, remember what [`OpLog::take_touched`] tells.
+    pub(crate) fn track(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
+    /// Every name recorded or forgotten since the last call, with what is remembered of it now.
+    pub(crate) fn take_touched(&mut self) -> Vec<(OpId, Option<Remembered>)> {
+        let touched = self.touched.as_mut().map(std::mem::take).unwrap_or_default();
+        let with_entry = |op| {
+            let entry = self.get(&op);
+            (op, entry)
+        };
+        touched.into_iter().map(with_entry).collect()
+    }
+
+    fn entry(&self, op: &OpId) -> Option<&Entry> {
+        match op {
+            OpId::Timed(uuid) => self.timed.get(uuid),
+            OpId::Named(name) => self.named.get(name.as_str()),
+        }
+    }
+
+    /// What is remembered of one operation.
+    pub fn get(&self, op: &OpId) -> Option<Remembered> {
+        self.entry(op).map(Entry::remembered)
+    }
+
+    /// Everything remembered behind `after`, in order of names.
+    pub fn rows(&self, after: Option<&OpId>) -> impl Iterator<Item = (OpId, Remembered)> + '_ {
+        let timed = match after {
+            None => Some(Bound::Unbounded),
+            Some(OpId::Timed(uuid)) => Some(Bound::Excluded(*uuid)),
+            Some(OpId::Named(_)) => None,
+        };
+        let named: Bound<Arc<str>> = match after {
+            Some(OpId::Named(name)) => Bound::Excluded(name.as_str().into()),
+            None | Some(OpId::Timed(_)) => Bound::Unbounded,
+        };
+        let timed = timed.map(|from| self.timed.range((from, Bound::Unbounded)));
+        let timed = timed.into_iter().flatten();
+        let timed = timed.map(|(uuid, entry)| (OpId::Timed(*uuid), entry.remembered()));
+        let named = self.named.range((named, Bound::Unbounded));
+        timed.chain(named.map(|(name, entry)| (OpId::Named(name.to_string()), entry.remembered())))
     }
 
     /// The highest time of a name that was forgotten.
@@ -121,7 +273,12 @@ impl OpLog {
 
     /// Outcomes remembered.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.timed.len() + self.named.len()
+    }
+
+    /// Nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Repeats answered since this replica started.
@@ -131,15 +288,62 @@ impl OpLog {
 
     /// Named invariants.
     pub fn check(&self) {
-        assert!(self.entries.len() == self.by_time.len(), "oplog_indexes_agree");
-        assert!(self.entries.len() == self.by_age.len(), "oplog_indexes_agree");
-        assert!(self.entries.len() <= limits::OPLOG_ENTRIES_MAX, "oplog_live_le_limit");
-        assert!(self.bytes <= limits::OPLOG_BYTES_MAX, "oplog_bytes_le_limit");
+        assert!(self.timed.len() == self.timed_by_age.len(), "oplog_indexes_agree");
+        assert!(self.named.len() == self.named_by_age.len(), "oplog_indexes_agree");
+        assert!(self.len() <= self.bounds.entries, "oplog_live_le_limit");
+        assert!(self.bytes <= self.bounds.bytes, "oplog_bytes_le_limit");
     }
 }
 
-/// About what an entry takes in memory besides its variable parts.
-const ENTRY_BYTES: usize = 240;
+impl Entry {
+    fn remembered(&self) -> Remembered {
+        let (payload, recorded) = (self.payload, self.recorded);
+        Remembered { payload, recorded, outcome: self.kept.outcome() }
+    }
+}
+
+impl Kept {
+    fn new(outcome: Outcome) -> Kept {
+        match outcome {
+            Outcome::Written { token, sequence } => Kept::Written { token, sequence },
+            other => Kept::Other(Arc::new(other)),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Kept::Written { token, sequence } => {
+                Outcome::Written { token: *token, sequence: *sequence }
+            }
+            Kept::Other(outcome) => Outcome::clone(outcome),
+        }
+    }
+}
+
+/// What an entry counts for in the limit by bytes. A rule of the replicated state: changing it
+/// would make replicas forget differently. What it takes in memory is less.
+fn entry_bytes(op: &OpId, outcome: &Outcome) -> usize {
+    const ENTRY_BYTES: usize = 240;
+    let kept = match outcome {
+        Outcome::Deleted { record, .. } => record.value.as_bytes().len(),
+        Outcome::Written { .. } | Outcome::Refused(_) => 0,
+    };
+    let name = match op {
+        OpId::Timed(_) => 0,
+        OpId::Named(name) => 3 * name.len(),
+    };
+    ENTRY_BYTES + name + kept
+}
+
+fn halves(uuid: u128) -> Halves {
+    let low = uuid & u128::from(u64::MAX);
+    let word = |word| u64::try_from(word).expect("halves_fit: 64 of 128 bits");
+    (word(uuid >> 64), word(low))
+}
+
+fn whole((high, low): Halves) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
 
 /// Tells a repeat from another request under the same name.
 pub fn payload_hash(command: &Command) -> u64 {
@@ -147,62 +351,4 @@ pub fn payload_hash(command: &Command) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::Operation;
-    use crate::types::{ActorId, Json};
-
-    fn command(op: OpId, value: &str) -> Command {
-        let operation = Operation::Put { value: Json::new(value.as_bytes()) };
-        Command { op, id: ActorId::new("a").unwrap(), operation }
-    }
-
-    fn timed(ms: u64) -> OpId {
-        OpId::timed(Timestamp(ms), 1)
-    }
-
-    fn run(oplog: &mut OpLog, command: &Command, now: u64) -> Admission {
-        let payload = payload_hash(command);
-        let admission = oplog.admit(command, payload);
-        if admission == Admission::New {
-            let outcome = Outcome::Refused(Refusal::NotFound);
-            oplog.record(command, payload, outcome, Timestamp(now));
-        }
-        oplog.check();
-        let bytes: usize = oplog.entries.values().map(|entry| entry.bytes).sum();
-        assert_eq!(bytes, oplog.bytes);
-        assert!(oplog.by_time.iter().all(|(_, op)| oplog.entries.contains_key(op)));
-        admission
-    }
-
-    #[test]
-    fn a_repeat_gets_the_recorded_outcome_and_another_payload_is_refused() {
-        let mut oplog = OpLog::default();
-        for op in [timed(5), OpId::Named("n".to_owned())] {
-            assert_eq!(run(&mut oplog, &command(op.clone(), "1"), 5), Admission::New);
-            let recorded = Outcome::Refused(Refusal::NotFound);
-            assert_eq!(run(&mut oplog, &command(op.clone(), "1"), 6), Admission::Done(recorded));
-            let reused = Admission::Refused(Refusal::OpIdReused);
-            assert_eq!(run(&mut oplog, &command(op, "2"), 7), reused);
-        }
-        assert_eq!(oplog.replays(), 2);
-    }
-
-    #[test]
-    fn a_forgotten_operation_is_refused_and_never_run_again() {
-        let day = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap();
-        let mut oplog = OpLog::default();
-        let old = command(timed(1_000), "1");
-        assert_eq!(run(&mut oplog, &old, 1_000), Admission::New);
-        let new = command(timed(day + 2_000), "1");
-        assert_eq!(run(&mut oplog, &new, day + 2_000), Admission::New);
-        assert_eq!(oplog.len(), 1, "the old one is over the age limit");
-        let expired = Admission::Refused(Refusal::SessionExpired);
-        assert_eq!(run(&mut oplog, &old, day + 2_000), expired);
-        assert_eq!(run(&mut oplog, &command(timed(999), "1"), day + 2_000), expired);
-        let young_here = command(timed(1_001), "1");
-        assert_eq!(run(&mut oplog, &young_here, day + 2_000), Admission::New);
-        let recorded = Outcome::Refused(Refusal::NotFound);
-        assert_eq!(run(&mut oplog, &young_here, day + 3_000), Admission::Done(recorded));
-    }
-}
+mod tests;

@@ -2,51 +2,139 @@
 //!
 //! All of it changes together, entry by entry; nothing of it may exist without the rest.
 
-use std::collections::BTreeMap;
-
+use imbl::OrdMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::apply::{Row, apply};
-use crate::codec;
+use crate::codec::{self, Corrupt};
 use crate::command::{Batch, Command, Outcome};
-use crate::message::{Applied, LogPosition};
+use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
 use crate::types::{ActorId, Record, Sequence, Timestamp};
+
+mod cache;
+pub mod keys;
+mod meta;
+mod outside;
+mod view;
+
+pub use meta::{Meta, row_hash};
+pub use view::StoreView;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Store {
-    rows: BTreeMap<ActorId, Record>,
+    rows: Rows,
     oplog: OpLog,
-    sequence: Sequence,
-    committed_time: Timestamp,
-    applied: Option<LogPosition>,
-    state_hash: u64,
+    /// But for what the op-log itself knows: see [`Store::meta`].
+    meta: Meta,
     /// For planted bugs.
     #[cfg(sim_mutant)]
     pub sabotage: crate::mutant::sabotage::Sabotage,
 }
 
+/// Where the rows are.
+#[derive(Debug)]
+enum Rows {
+    /// All of them are here.
+    Whole(OrdMap<ActorId, Record>),
+    /// In a backend; those that are needed are here too.
+    Outside(Box<outside::Outside>),
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows::Whole(OrdMap::default())
+    }
+}
+
+impl Rows {
+    fn get(&self, id: &ActorId) -> Option<&Record> {
+        match self {
+            Rows::Whole(rows) => rows.get(id),
+            Rows::Outside(outside) => {
+                let known = outside.cache.get(id);
+                known.unwrap_or_else(|| panic!("rows_are_prefetched: {id} is not at hand"))
+            }
+        }
+    }
+
+    fn replace(&mut self, id: &ActorId, record: Option<Record>) -> Option<Record> {
+        match (self, record) {
+            (Rows::Whole(rows), Some(record)) => rows.insert(id.clone(), record),
+            (Rows::Whole(rows), None) => rows.remove(id),
+            (Rows::Outside(outside), record) => outside.cache.replace(id, record),
+        }
+    }
+
+    /// Something was applied.
+    fn applied(&mut self) {
+        if let Rows::Outside(outside) = self {
+            outside.changed = true;
+            outside.cache.applied();
+        }
+    }
+}
+
 impl Store {
+    /// A store with this content, as read back from a file.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when the rows or the op-log are not those that `meta` speaks of.
+    pub fn whole(
+        meta: Meta,
+        rows: OrdMap<ActorId, Record>,
+        oplog: OpLog,
+    ) -> Result<Store, Corrupt> {
+        let hashes = rows.iter().map(|(id, record)| row_hash(id, record));
+        let rows_hash = hashes.fold(0, u64::wrapping_add);
+        if rows_hash != meta.rows_hash || count(rows.len()) != meta.actors {
+            return Err(Corrupt("its rows are not those it was written with".to_owned()));
+        }
+        if count(oplog.len()) != meta.outcomes || oplog.floor() != meta.floor {
+            return Err(Corrupt("its op-log is not the one it was written with".to_owned()));
+        }
+        Ok(Store::with(Rows::Whole(rows), oplog, meta))
+    }
+
+    fn with(rows: Rows, oplog: OpLog, meta: Meta) -> Store {
+        Store {
+            rows,
+            oplog,
+            meta,
+            #[cfg(sim_mutant)]
+            sabotage: Default::default(),
+        }
+    }
+
     /// Applies one entry; `batch` is `None` for blank and membership entries.
     ///
     /// # Panics
     /// `apply_in_order`: entries are applied one after the other, without gap.
+    /// `rows_are_prefetched`: of a store with its rows in a backend, none is [`Store::missing`].
     pub fn apply(&mut self, position: LogPosition, batch: Option<&Batch>) -> Vec<Applied> {
-        let next = self.applied.map_or(0, |applied| applied.index + 1);
+        let next = self.meta.applied.map_or(0, |applied| applied.index + 1);
         assert!(position.index == next, "apply_in_order: {} after {next}", position.index);
         let mut results = Vec::new();
         if let Some(batch) = batch {
             let time = batch.time;
             #[cfg(sim_mutant)]
             let time = crate::mutant::sabotage::time_of_apply(time);
-            self.committed_time = self.committed_time.max(time);
+            self.meta.committed_time = self.meta.committed_time.max(time);
             results = self.run_all(&batch.commands);
         }
-        self.applied = Some(position);
-        let mark = codec::encode(&(position, &results, self.sequence, self.committed_time));
-        self.state_hash = xxh3_64_with_seed(&mark, self.state_hash);
+        self.meta.applied = Some(position);
+        self.rows.applied();
+        let Meta { sequence, committed_time, rows_hash, .. } = self.meta;
+        let mark = codec::encode(&(position, &results, sequence, committed_time, rows_hash));
+        self.meta.state_hash = xxh3_64_with_seed(&mark, self.meta.state_hash);
         results
+    }
+
+    /// The entry at `position`, just applied, brought these members.
+    pub fn set_members(&mut self, position: LogPosition, members: Members) {
+        self.meta.members = Some((position, members));
+        self.rows.applied();
     }
 
     fn run_all(&mut self, commands: &[Command]) -> Vec<Applied> {
@@ -60,7 +148,7 @@ impl Store {
 
     fn run(&mut self, command: &Command) -> Applied {
         let payload = payload_hash(command);
-        self.state_hash = xxh3_64_with_seed(&payload.to_le_bytes(), self.state_hash);
+        self.meta.state_hash = xxh3_64_with_seed(&payload.to_le_bytes(), self.meta.state_hash);
         match self.oplog.admit(command, payload) {
             Admission::Done(outcome) => Applied { outcome, replayed: true },
             Admission::Refused(refusal) => {
@@ -69,49 +157,67 @@ impl Store {
             Admission::New => {
                 let outcome = self.change(command);
                 #[cfg(sim_mutant)]
-                if self.sabotage.forgets(self.applied, &outcome) {
+                if self.sabotage.forgets(self.meta.applied, &outcome) {
                     return Applied { outcome, replayed: false };
                 }
-                self.oplog.record(command, payload, outcome.clone(), self.committed_time);
+                self.oplog.record(command, payload, outcome.clone(), self.meta.committed_time);
                 Applied { outcome, replayed: false }
             }
         }
     }
 
     fn change(&mut self, command: &Command) -> Outcome {
-        let next = Sequence(self.sequence.0 + 1);
+        let next = Sequence(self.meta.sequence.0 + 1);
         let id = &command.id;
         #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
         let (outcome, row) = apply(&command.operation, self.rows.get(id), next);
         #[cfg(sim_mutant)]
-        let row = if self.sabotage.skips(self.applied) { Row::Keep } else { row };
+        let row = if self.sabotage.skips(self.meta.applied) { Row::Keep } else { row };
         match row {
             Row::Keep => {}
-            Row::Put(record) => {
-                self.rows.insert(id.clone(), record);
-            }
-            Row::Remove => {
-                self.rows.remove(id);
-            }
+            Row::Put(record) => self.replace(id, Some(record)),
+            Row::Remove => self.replace(id, None),
         }
         match outcome {
-            Outcome::Written { .. } | Outcome::Deleted { .. } => self.sequence = next,
+            Outcome::Written { .. } | Outcome::Deleted { .. } => self.meta.sequence = next,
             Outcome::Refused(_) => {}
         }
         outcome
     }
 
+    fn replace(&mut self, id: &ActorId, new: Option<Record>) {
+        let mut hash = self.meta.rows_hash;
+        if let Some(new) = &new {
+            hash = hash.wrapping_add(row_hash(id, new));
+            self.meta.actors += 1;
+        }
+        if let Some(old) = &self.rows.replace(id, new) {
+            hash = hash.wrapping_sub(row_hash(id, old));
+            self.meta.actors -= 1;
+        }
+        self.meta.rows_hash = hash;
+    }
+
+    /// A look at everything as it is now: O(1), and nothing that is applied later changes it.
+    ///
+    /// # Panics
+    /// `view_of_whole_rows`: where the rows are in a backend, a view is that backend's.
+    pub fn view(&self) -> StoreView {
+        let Rows::Whole(rows) = &self.rows else {
+            panic!("view_of_whole_rows: take a snapshot of the backend instead")
+        };
+        StoreView { meta: self.meta(), rows: rows.clone(), oplog: self.oplog.clone() }
+    }
+
     /// One actor.
+    ///
+    /// # Panics
+    /// `rows_are_prefetched`: where the rows are in a backend, not if [`Store::is_missing`].
     pub fn get(&self, id: &ActorId) -> Option<&Record> {
         #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
         self.rows.get(id)
-    }
-
-    /// Every actor, in order of id.
-    pub fn rows(&self) -> &BTreeMap<ActorId, Record> {
-        &self.rows
     }
 
     /// What has run.
@@ -119,23 +225,55 @@ impl Store {
         &self.oplog
     }
 
+    /// Which state this is.
+    pub fn meta(&self) -> Meta {
+        let outcomes = count(self.oplog.len());
+        Meta { floor: self.oplog.floor(), outcomes, ..self.meta.clone() }
+    }
+
+    /// Actors.
+    pub fn actors(&self) -> u64 {
+        self.meta.actors
+    }
+
     /// The last change's place in the shard's order.
     pub fn sequence(&self) -> Sequence {
-        self.sequence
+        self.meta.sequence
     }
 
     /// The leaders' clocks, made monotone.
     pub fn committed_time(&self) -> Timestamp {
-        self.committed_time
+        self.meta.committed_time
     }
 
     /// The last applied entry.
     pub fn applied(&self) -> Option<LogPosition> {
-        self.applied
+        self.meta.applied
     }
 
-    /// A hash over everything applied and what came of it: equal on all replicas at equal index.
+    /// The last applied membership, and the entry that brought it.
+    pub fn members(&self) -> Option<&(LogPosition, Members)> {
+        self.meta.members.as_ref()
+    }
+
+    /// A hash over everything applied, what came of it, and the rows: equal on all replicas at
+    /// equal index.
     pub fn state_hash(&self) -> u64 {
-        self.state_hash
+        self.meta.state_hash
+    }
+
+    /// Named invariants.
+    pub fn check(&self) {
+        self.oplog.check();
+        if let Rows::Whole(rows) = &self.rows {
+            assert!(self.meta.actors == count(rows.len()), "rows_are_counted");
+        }
     }
 }
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

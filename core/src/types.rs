@@ -89,8 +89,10 @@ impl Namespace {
 ///
 /// Identity is the pair (namespace, id), kept as two values, never joined by a separator: the
 /// pairs ("a:b", "c") and ("a", "b:c") differ (B-08, X-46).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ActorId(String);
+///
+/// Cheap to clone: the store keeps each id once, however many looks at it there are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActorId(Arc<str>);
 
 impl ActorId {
     /// Checks the length.
@@ -109,12 +111,26 @@ impl ActorId {
                 id.len()
             ));
         }
-        Ok(ActorId(id))
+        Ok(ActorId(id.into()))
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+// By hand, with the bytes of a string: serde's own for `Arc` is a feature that would be switched on
+// for everybody.
+impl Serialize for ActorId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ActorId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ActorId, D::Error> {
+        String::deserialize(deserializer).map(|id| ActorId(id.into()))
     }
 }
 

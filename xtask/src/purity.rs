@@ -25,6 +25,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("getrandom", "comes with rand; used only by rand's OS generators, which nothing constructs"),
     ("chrono", "openraft formats times for display with it"),
     ("iana-time-zone", "comes with chrono; read only by chrono's local time"),
+    (
+        "rand_xoshiro",
+        "comes with imbl; a seeded generator in its sort of vectors, which nothing calls",
+    ),
     ("chrono-tz", "comes with openraft's display helpers"),
 ];
 

@@ -336,7 +336,7 @@ impl Group {
             applied: applied_count(store.applied()),
             sequence: store.sequence(),
             committed_time: store.committed_time(),
-            actors: store.rows().len(),
+            actors: usize::try_from(store.actors()).unwrap_or(usize::MAX),
             oplog_live: store.oplog().len(),
             oplog_replays: store.oplog().replays(),
             state_hash: store.state_hash(),
@@ -347,7 +347,7 @@ impl Group {
     pub fn check(&self) {
         self.log.check();
         let store = lock(&self.store);
-        store.oplog().check();
+        store.check();
         let (applied, committed) = (applied_count(store.applied()), self.log.committed());
         assert!(applied <= committed, "applied_le_commit_le_head: {applied} > {committed}");
         let head = self.log.head();
@@ -356,8 +356,8 @@ impl Group {
 
     /// Every actor, in order of id.
     pub fn dump(&self) -> Vec<(ActorId, Record)> {
-        let store = lock(&self.store);
-        store.rows().iter().map(|(id, record)| (id.clone(), record.clone())).collect()
+        let view = lock(&self.store).view();
+        view.rows(None).map(|(id, record)| (id.clone(), record.clone())).collect()
     }
 
     /// A name for a write that came without one. Its time is the wall clock's, kept between what

@@ -58,17 +58,21 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let position = convert::position(&entry.log_id);
-            let batch = match &entry.payload {
-                EntryPayload::Blank => None,
-                EntryPayload::Normal(batch) => Some(batch),
+            let (batch, members) = match &entry.payload {
+                EntryPayload::Blank => (None, None),
+                EntryPayload::Normal(batch) => (Some(batch), None),
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    None
+                    (None, Some(convert::members(membership)))
                 }
             };
             let (results, state_hash) = {
                 let mut store = lock(&self.store);
-                (store.apply(position, batch), store.state_hash())
+                let results = store.apply(position, batch);
+                if let Some(members) = members {
+                    store.set_members(position, members);
+                }
+                (results, store.state_hash())
             };
             let (group, term, index) = (self.group, position.term, position.index);
             self.shared.emit(Effect::Event(Event::Applied { group, term, index, state_hash }));

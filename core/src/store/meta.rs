@@ -1,0 +1,40 @@
+//! What a group's state says about itself, and the hash that its rows must add up to.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::message::{LogPosition, Members};
+use crate::types::{ActorId, Record, Sequence, Timestamp};
+
+/// The state of one group but for its rows and its op-log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The last applied entry.
+    pub applied: Option<LogPosition>,
+    /// The last applied membership, and the entry that brought it.
+    pub members: Option<(LogPosition, Members)>,
+    /// The last change's place in the shard's order.
+    pub sequence: Sequence,
+    /// The leaders' clocks, made monotone.
+    pub committed_time: Timestamp,
+    /// Over everything applied and what came of it.
+    pub state_hash: u64,
+    /// The sum of [`row_hash`] over all rows.
+    pub rows_hash: u64,
+    /// The highest time of an operation's name that was forgotten.
+    pub floor: Timestamp,
+    /// Rows.
+    pub actors: u64,
+    /// Operations remembered.
+    pub outcomes: u64,
+}
+
+/// One row's part in [`Meta::rows_hash`]. A wrapping sum does not depend on the order, and a change
+/// takes the old row's part away and adds the new one's.
+pub fn row_hash(id: &ActorId, record: &Record) -> u64 {
+    let mut token = [0; 16];
+    token[..8].copy_from_slice(&record.token.created.0.to_le_bytes());
+    token[8..].copy_from_slice(&record.token.version.0.to_le_bytes());
+    let seed = xxh3_64_with_seed(id.as_str().as_bytes(), xxh3_64(&token));
+    xxh3_64_with_seed(record.value.as_bytes(), seed)
+}
