@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::tests::{World, put};
+use super::tests::{World, copy, put, remove};
 use super::*;
 
 const ROWS: u16 = 2000;
@@ -55,24 +55,13 @@ fn is_damaged(path: &Path) -> bool {
     }
 }
 
-/// Every file of the folder, to bring back what opening a damaged database changed.
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).unwrap();
-    fs::copy(Mark::of(from).path, Mark::of(to).path).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
 /// Runs `harm` on a copy's file, and says whether the damage was noticed.
 fn harmed(world: &World, file: &Path, harm: impl FnOnce(&Path)) -> bool {
     let folder = PathBuf::from(format!("{}-harmed", world.path.display()));
     copy(&world.path, &folder);
     harm(&folder.join(file.file_name().unwrap()));
     let damaged = is_damaged(&folder);
-    fs::remove_dir_all(&folder).unwrap();
-    fs::remove_file(Mark::of(&folder).path).unwrap();
+    remove(&folder);
     damaged
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+
+use understudy_core::backend::conformance;
 
 use super::*;
 
@@ -15,8 +17,7 @@ pub struct World {
 
 impl World {
     pub fn new(name: &str) -> World {
-        let path =
-            std::env::temp_dir().join(format!("understudy-rocks-{}-{name}", std::process::id()));
+        let path = path(name);
         remove(&path);
         let store = RocksStore::open(&path, Options::tiny()).unwrap();
         World { path, store: Some(store) }
@@ -48,8 +49,24 @@ impl Drop for World {
     }
 }
 
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("understudy-rocks-{}-{name}", std::process::id()))
+}
+
+/// Every file of the folder `from`, and its mark.
+pub fn copy(from: &Path, to: &Path) {
+    remove(to);
+    fs::create_dir_all(to).unwrap();
+    if Mark::of(from).path.exists() {
+        fs::copy(Mark::of(from).path, Mark::of(to).path).unwrap();
+    }
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 /// The folder and what stands beside it.
-fn remove(path: &Path) {
+pub fn remove(path: &Path) {
     let _ = fs::remove_dir_all(path);
     let _ = fs::remove_file(Mark::of(path).path);
 }
@@ -72,6 +89,72 @@ fn keys(view: &dyn View, from: &[u8], until: &[u8], limit: usize) -> Vec<Vec<u8>
 
 /// Behind every key the tests use.
 const END: &[u8] = &[0xff; 9];
+
+#[test]
+fn it_is_a_backend() {
+    // Each check has a database of its own.
+    let worlds = AtomicUsize::new(0);
+    conformance::run(&|| {
+        let number = worlds.fetch_add(1, Ordering::Relaxed);
+        Box::new(Lent::of(&format!("conformance-{number}")))
+    });
+}
+
+#[test]
+fn it_keeps_what_was_flushed_over_a_restart_and_a_crash() {
+    for place in ["flushed", "crashed"] {
+        remove(&path(place));
+    }
+    let open = |place: &str| -> Box<dyn Backend> {
+        Box::new(RocksStore::open(&path(place), Options::tiny()).unwrap())
+    };
+    // The files as they are while the database runs; at its end it would flush.
+    let crash = |backend: Box<dyn Backend>, place: &str| {
+        let kept = path("kept");
+        copy(&path(place), &kept);
+        drop(backend);
+        remove(&path(place));
+        copy(&kept, &path(place));
+        remove(&kept);
+    };
+    conformance::reopen(&open, &crash);
+    for place in ["flushed", "crashed"] {
+        remove(&path(place));
+    }
+}
+
+/// A backend that takes its folder with it.
+struct Lent(World);
+
+impl Lent {
+    fn of(name: &str) -> Lent {
+        Lent(World::new(name))
+    }
+}
+
+impl View for Lent {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        self.0.store().get(key)
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, BackendError> {
+        self.0.store().scan(from, until, limit)
+    }
+}
+
+impl Backend for Lent {
+    fn write(&self, batch: &WriteBatch) -> Result<(), BackendError> {
+        self.0.store().write(batch)
+    }
+
+    fn flush(&self) -> Result<(), BackendError> {
+        self.0.store().flush()
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn View>, BackendError> {
+        self.0.store().snapshot()
+    }
+}
 
 #[test]
 fn rows_are_in_the_order_of_their_bytes_and_a_scan_keeps_to_its_bounds() {

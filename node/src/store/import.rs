@@ -24,8 +24,7 @@ pub fn run(
     let file = File::open(path).map_err(failed)?;
     (format.import)(backend, group, &mut |offset, length| {
         read(&file, offset, length).map_err(failed)
-    })?;
-    backend.flush()
+    })
 }
 
 /// Fewer than `length` bytes only where the file ends.

@@ -113,7 +113,7 @@ const LINES: Format = Format {
             let middle = line.iter().position(|byte| *byte == b'=').unwrap();
             backend.write(&put(&line[..middle], &line[middle + 1..]))?;
         }
-        Ok(())
+        backend.flush()
     },
 };
 
@@ -268,6 +268,27 @@ fn an_import_replaces_the_rows_and_is_flushed() {
     assert_eq!(world.hear(), (3, rows(&[None, Some("hamlet"), Some("1506")])));
     assert_eq!(world.table.flushes.load(Ordering::SeqCst), 1);
     world.end();
+}
+
+#[test]
+fn the_cores_own_format_comes_out_as_it_went_in() {
+    let World { store, folder, .. } = World::new("format");
+    drop(store);
+    let group = GroupId(3);
+    let (old, new) = (FileName::Part(group, 1), FileName::Part(group, 2));
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/frozen/v1/snapshot.bin");
+    fs::copy(&frozen, folder.join(old.to_string())).unwrap();
+    let store = start(Arc::new(Table::default()), folder.clone()).unwrap();
+    for (number, op) in [(1, StoreOp::Import(old)), (2, StoreOp::Export(new))] {
+        let io = IoId { boot: Boot(1), number };
+        store.ops.send(Operation { io, group, op }).unwrap();
+        assert_eq!(store.completions.recv().unwrap(), (io, DONE));
+    }
+    let exported = fs::read(folder.join(new.to_string())).unwrap();
+    assert_eq!(exported, fs::read(frozen).unwrap());
+    drop(store.ops);
+    store.thread.join().unwrap();
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
