@@ -17,8 +17,9 @@ demo:
 	cargo build --release --locked -p understudy-node
 	$(CARGO_TARGET_DIR)/release/understudy demo $(if $(DATA),--data $(DATA) --id-field $(ID_FIELD))
 
+# With RocksDB, which is C++: a quarter of an hour the first time.
 test:
-	@scripts/setup.sh
+	@scripts/setup.sh --rocksdb
 	cargo xtask ci
 
 fix:

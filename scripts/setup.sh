@@ -1,10 +1,32 @@
 #!/usr/bin/env bash
 # Makes sure that what the build needs is there. On Debian it installs what is missing; elsewhere,
 # or where that is not possible, it says in one line what to install. Run by `make`.
+#
+#   scripts/setup.sh             for the plain build
+#   scripts/setup.sh --rocksdb   also for `--features understudy-node/rocksdb`
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+rocksdb=false
+case "${1:-}" in
+    '') ;;
+    --rocksdb) rocksdb=true ;;
+    *) say "unknown argument $1; there is only --rocksdb"; exit 2 ;;
+esac
+
+# The library that reads C headers, with the headers that belong to it: on Debian only the -dev
+# package has both, and only it brings the name without a version.
+have_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    local names=(/usr/lib/llvm-*/lib/libclang.so /usr/lib{,64}/libclang.so /usr/lib/*/libclang.so /usr/local/lib/libclang.so)
+    local name
+    for name in "${names[@]}"; do
+        [ -e "$name" ] && return 0
+    done
+    return 1
+}
 
 install_packages() {
     if ! have apt-get; then
@@ -25,6 +47,10 @@ missing=()
 have cc || missing+=(gcc libc6-dev)
 have git || missing+=(git)
 have curl || missing+=(curl ca-certificates)
+if $rocksdb; then
+    have c++ || missing+=(g++)
+    have_libclang || missing+=(libclang-dev)
+fi
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 
 # The toolchain in rust-toolchain.toml, by rustup.

@@ -1,8 +1,9 @@
 //! The `understudy` binary: everything around the core that touches the world.
 //!
-//! One process is one core thread (`driver`), one log thread (`wal`), and a network runtime for
-//! peers (`peers`), clients (`api`) and nothing else. The command line speaks to a cluster only
-//! through the HTTP API, like any other client.
+//! One process is one core thread (`driver`), one log thread (`wal`), a storage thread where a
+//! namespace's rows are not in the core (`store`), and a network runtime for peers (`peers`), clients
+//! (`api`) and nothing else. The command line speaks to a cluster only through the HTTP API, like any
+//! other client.
 //!
 //! What is deliberately absent: no rule of the store is decided here (the core decides), nothing
 //! but `wal` writes the log, and nothing but `clock` and `folder` reads the node's clock and
@@ -32,7 +33,10 @@ pub mod limits;
 pub mod load;
 pub mod pace;
 pub mod peers;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 mod say;
 pub mod serve;
+pub mod store;
 pub mod verify;
 pub mod wal;

@@ -23,6 +23,34 @@ pub const SEGMENT_BYTES_MIN: u64 = 40 * 1024 * 1024;
 /// Work on other files between the core thread and theirs. Each group has a few under way at most.
 pub const FILE_QUEUE_MAX: usize = 16 * core::NAMESPACES_MAX;
 
+/// Operations between the core thread and the storage thread; the core waits when it is this far
+/// behind.
+pub const STORE_QUEUE_MAX: usize = 1024;
+/// Bytes of consecutive writes that become one batch of the store.
+pub const STORE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Exports waiting for the thread that writes them; each holds a snapshot of the store. The core
+/// has one a group under way.
+pub const EXPORT_QUEUE_MAX: usize = core::NAMESPACES_MAX;
+/// Bytes of an export between two writes to its file.
+pub const EXPORT_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Memory for blocks of RocksDB's files, indexes and filters among them.
+pub const ROCKS_CACHE_BYTES: usize = 128 * 1024 * 1024;
+/// Rows written and not yet flushed, one buffer of them; it is written out when it is full.
+pub const ROCKS_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+/// Such buffers: one being filled, the others being written out. Then writes wait.
+pub const ROCKS_BUFFERS_MAX: i32 = 3;
+/// RocksDB's open files.
+pub const ROCKS_FILES_MAX: i32 = 512;
+/// RocksDB's threads for writing out and for merging files.
+pub const ROCKS_JOBS_MAX: i32 = 2;
+/// Bytes of RocksDB's list of its files before it begins a new one.
+pub const ROCKS_MANIFEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one file in which RocksDB tells what it did.
+pub const ROCKS_LOG_BYTES_MAX: usize = 1024 * 1024;
+/// Such files that are kept.
+pub const ROCKS_LOGS_MAX: usize = 4;
+
 /// Turns' worth of messages waiting for one peer; one more is dropped, as a network would.
 pub const PEER_QUEUE_MAX: usize = 256;
 /// Bytes received from one peer and not yet stepped; then its connection waits.

@@ -23,7 +23,7 @@ use crate::folder::{self, Folder};
 use crate::handshake::Own;
 use crate::peers::Outgoing;
 use crate::say::say;
-use crate::{files, peers, wal};
+use crate::{files, peers, store, wal};
 
 /// Makes the data folder of a new member.
 ///
@@ -61,6 +61,7 @@ pub fn die_with(parent: u32) -> anyhow::Result<()> {
 /// One line that says why it cannot start.
 pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let folder = Folder::open(&config)?;
+    let _backend = store::open(&config)?;
     let clock = Clock::start();
     let seed = Seed(folder::random()?);
     info!(
