@@ -5,6 +5,8 @@
 //! sync and its messages to a peer share one frame.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -58,6 +60,8 @@ pub struct Parts {
     pub inbox: Receiver<Batch>,
     /// What is sent to peers.
     pub outgoing: BTreeMap<NodeId, Outgoing>,
+    /// Where damaged data is noted for the next start.
+    pub suspect: PathBuf,
 }
 
 struct Driver {
@@ -65,6 +69,7 @@ struct Driver {
     clock: Clock,
     writes: Sender<WalWrite>,
     outgoing: BTreeMap<NodeId, Outgoing>,
+    suspect: PathBuf,
     /// Whoever waits. At most [`understudy_core::limits::REQUESTS_MAX`]: the core refuses more.
     waiting: HashMap<u64, oneshot::Sender<Response>>,
     requests: u64,
@@ -86,7 +91,7 @@ struct Inlets {
 /// # Errors
 /// When the system gives no thread.
 pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandle<()>)> {
-    let Parts { clock, wal, inbox, outgoing } = parts;
+    let Parts { clock, wal, inbox, outgoing, suspect } = parts;
     let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
     let steps = Arc::new(AtomicU64::new(0));
     let driver = Driver {
@@ -94,6 +99,7 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
         clock,
         writes: wal.writes,
         outgoing,
+        suspect,
         waiting: HashMap::new(),
         requests: 0,
         steps: steps.clone(),
@@ -264,7 +270,12 @@ impl Driver {
                     }
                 }
                 Effect::Event(event) => log(&event),
-                Effect::Fatal { reason, .. } => fatal(&reason),
+                Effect::Fatal { reason, damaged } => {
+                    if damaged {
+                        note(&self.suspect, &reason);
+                    }
+                    fatal(&reason)
+                }
             }
         }
         for (to, messages) in frames {
@@ -299,6 +310,15 @@ fn log(event: &Event) {
         | Event::Repair { .. } => info!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
         Event::Applied { .. } => tracing::trace!("{event}"),
+    }
+}
+
+/// Notes for the next start that the data is damaged. A note that cannot be written is no loss of
+/// safety: whatever is damaged will be found again.
+fn note(suspect: &Path, reason: &str) {
+    let written = fs::write(suspect, reason).and_then(|()| fs::File::open(suspect)?.sync_all());
+    if let Err(failed) = written {
+        error!("cannot write `{}`: {failed}", suspect.display());
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
-use understudy_core::{NodeId, Replica, Seed};
+use understudy_core::{NodeId, RecoverError, Replica, Seed};
 
 use crate::api::{self, Api};
 use crate::clock::Clock;
@@ -60,16 +60,24 @@ pub fn die_with(parent: u32) -> anyhow::Result<()> {
 /// # Errors
 /// One line that says why it cannot start.
 pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
-    let folder = Folder::open(&config)?;
+    let mut folder = Folder::open(&config)?;
     let clock = Clock::start();
     let seed = Seed(folder::random()?);
     info!(
         "node {} of cluster `{}` starts, seed {:#018x}",
         config.node, config.cluster.cluster, seed.0
     );
-    let image = folder.read_wal()?;
-    let replica = Replica::recover(&config.cluster, &folder.identity, seed, image)
-        .map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
+    let recover = |folder: &Folder| {
+        let image = folder.read_wal()?;
+        Ok::<_, anyhow::Error>(Replica::recover(&config.cluster, &folder.identity, seed, image))
+    };
+    let mut recovered = recover(&folder)?;
+    if let Err(RecoverError { reason, damaged: true }) = &recovered {
+        folder.set_aside(&config.cluster, reason)?;
+        recovered = recover(&folder)?;
+    }
+    let replica =
+        recovered.map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
     // A tail that recovery gave up must be gone before anything is written behind it.
     let file = folder.open_wal(replica.wal_len())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -109,7 +117,8 @@ async fn run(
         })
         .collect();
     let wal = wal::start(file, replica.wal_len()).context("cannot start the log thread")?;
-    let parts = Parts { clock, wal, inbox: received, outgoing: outgoing.clone() };
+    let suspect = folder.suspect();
+    let parts = Parts { clock, wal, inbox: received, outgoing: outgoing.clone(), suspect };
     let (core, thread) = driver::start(replica, parts).context("cannot start the core thread")?;
     drop(tokio::spawn(peers::listen(peer_listener, own, inbox, outgoing)));
 

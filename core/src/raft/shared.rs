@@ -161,7 +161,9 @@ impl Shared {
         let asked = {
             let mut exchanges = lock(&self.exchanges);
             match exchanges.open.get(&exchange.number) {
-                Some((to, _)) if *to == from => exchanges.open.remove(&exchange.number),
+                Some((to, _)) if *to == from || is_taken_for(*to, from) => {
+                    exchanges.open.remove(&exchange.number)
+                }
                 Some(_) | None => None,
             }
         };
@@ -266,6 +268,11 @@ impl Shared {
         let forwarded = self.forwarded.load(Ordering::Relaxed);
         assert!(forwarded <= limits::FORWARDED_MAX, "forwarded_live_le_limit");
     }
+}
+
+/// `lost_folder_answers`.
+fn is_taken_for(asked: ReplicaId, from: ReplicaId) -> bool {
+    planted!(LostFolderAnswers) && asked.node == from.node
 }
 
 /// Requests of a peer that are being worked on.
