@@ -87,6 +87,8 @@ mutants! {
         "a follower takes every entry it receives for committed";
     WipedNodeVotes, "wiped_node_votes", "M25, NATS 7567",
         "a node with a wiped disk goes on under its old name";
+    LostFolderAnswers, "lost_folder_answers", "ADR 9",
+        "a node with a new data folder answers what its lost one was asked";
     FormsWithMajority, "forms_with_majority", "ADR 9",
         "a group begins when a majority of its members has promised";
     StaleAnswerTaken, "stale_answer_taken", "ADR 1",

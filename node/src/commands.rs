@@ -241,8 +241,11 @@ fn table(pages: &[(&String, anyhow::Result<StatusPage>)]) -> String {
     text
 }
 
-/// The role, or whom a new node waits for.
+/// The role, or what the node waits for.
 fn role(page: &StatusPage, group: &GroupPage) -> String {
+    if group.joining {
+        return "joining".to_owned();
+    }
     if page.formed {
         return group.role.clone();
     }

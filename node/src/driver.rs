@@ -5,6 +5,8 @@
 //! sync and its messages to a peer share one frame.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select_biased};
 use tokio::sync::oneshot;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use understudy_core::{
     Effect, Event, Failure, Input, Message, NodeId, Queue, Replica, Request, RequestId, Response,
     Status,
@@ -23,6 +25,7 @@ use crate::clock::Clock;
 use crate::files::{FileThread, Job};
 use crate::limits;
 use crate::peers::{Batch, Outgoing};
+use crate::store::{self, Store};
 use crate::wal::{Completion, Wal, WalWrite};
 
 /// The exit code of a process whose replica or disk is not to be trusted further.
@@ -57,10 +60,14 @@ pub struct Parts {
     pub wal: Wal,
     /// The way to the file thread.
     pub files: FileThread,
+    /// The way to the storage thread, if a namespace keeps its rows outside the core.
+    pub store: Option<Store>,
     /// What peers sent.
     pub inbox: Receiver<Batch>,
     /// What is sent to peers.
     pub outgoing: BTreeMap<NodeId, Outgoing>,
+    /// Where damaged data is noted for the next start.
+    pub suspect: PathBuf,
 }
 
 struct Driver {
@@ -68,7 +75,9 @@ struct Driver {
     clock: Clock,
     writes: Sender<WalWrite>,
     jobs: Sender<Job>,
+    store: Option<Sender<store::Operation>>,
     outgoing: BTreeMap<NodeId, Outgoing>,
+    suspect: PathBuf,
     /// Whoever waits. At most [`understudy_core::limits::REQUESTS_MAX`]: the core refuses more.
     waiting: HashMap<u64, oneshot::Sender<Response>>,
     requests: u64,
@@ -83,6 +92,8 @@ struct Inlets {
     completions: Receiver<Completion>,
     /// What the file thread has done.
     done: Receiver<Input>,
+    /// What the storage thread has done.
+    stored: Receiver<store::Completion>,
     inbox: Receiver<Batch>,
     asks: Receiver<Ask>,
 }
@@ -92,7 +103,7 @@ struct Inlets {
 /// # Errors
 /// When the system gives no thread.
 pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandle<()>)> {
-    let Parts { clock, wal, files, inbox, outgoing } = parts;
+    let Parts { clock, wal, files, store, inbox, outgoing, suspect } = parts;
     let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
     let steps = Arc::new(AtomicU64::new(0));
     let driver = Driver {
@@ -100,7 +111,9 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
         clock,
         writes: wal.writes,
         jobs: files.jobs,
+        store: store.as_ref().map(|store| store.ops.clone()),
         outgoing,
+        suspect,
         waiting: HashMap::new(),
         requests: 0,
         steps: steps.clone(),
@@ -109,12 +122,17 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
         swept: Instant::now(),
         stopping: false,
     };
-    let inlets = Inlets { completions: wal.completions, done: files.done, inbox, asks: asked };
-    let threads = [wal.thread, files.thread];
+    let (stored, store_thread) = match store {
+        Some(Store { completions, thread, ops: _ }) => (completions, Some(thread)),
+        None => (crossbeam_channel::never(), None),
+    };
+    let inlets =
+        Inlets { completions: wal.completions, done: files.done, stored, inbox, asks: asked };
+    let threads = [wal.thread, files.thread].into_iter().chain(store_thread);
     let thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
         AbortOnPanic::run(|| driver.run(&inlets));
         // Their queues are gone with the driver, so they end when what was in them is done.
-        threads.into_iter().for_each(|thread| drop(thread.join()));
+        threads.for_each(|thread| drop(thread.join()));
     })?;
     Ok((Core { asks, steps }, thread))
 }
@@ -180,7 +198,7 @@ impl Driver {
 
     /// Waits until something is there or the replica's deadline comes, then takes all of it.
     fn gather(&mut self, inlets: &Inlets) {
-        let Inlets { completions, done, inbox, asks } = inlets;
+        let Inlets { completions, done, stored, inbox, asks } = inlets;
         self.take_waiting(inlets);
         if !self.turn.is_empty() || self.stopping {
             return;
@@ -190,6 +208,7 @@ impl Driver {
         select_biased! {
             recv(completions) -> completion => self.take_completion(completion.ok()),
             recv(done) -> input => self.take_done(input.ok()),
+            recv(stored) -> completion => self.take_stored(completion.ok()),
             recv(inbox) -> batch => self.take_batch(batch.ok()),
             recv(asks) -> ask => self.take_ask(ask.ok()),
             default(wait.min(limits::HOUSEKEEPING_EVERY)) => {}
@@ -207,6 +226,8 @@ impl Driver {
             self.take_completion(Some(completion));
         }
         self.turn.extend(inlets.done.try_iter());
+        let stored = inlets.stored.try_iter();
+        self.turn.extend(stored.map(|(io, result)| Input::Store { io, result }));
         for batch in inlets.inbox.try_iter().take(limits::TURN_BATCHES_MAX) {
             self.take_batch(Some(batch));
         }
@@ -233,6 +254,14 @@ impl Driver {
         match input {
             Some(input) => self.turn.push(input),
             None => fatal("the file thread has ended; start the node again"),
+        }
+    }
+
+    /// `None`: the storage thread is gone.
+    fn take_stored(&mut self, completion: Option<store::Completion>) {
+        match completion {
+            Some((io, result)) => self.turn.push(Input::Store { io, result }),
+            None => fatal("the storage thread has ended; start the node again"),
         }
     }
 
@@ -277,14 +306,23 @@ impl Driver {
                 Effect::FileRead { io, file, offset, length } => {
                     drop(self.jobs.send(Job::Read(io, file, offset, length)));
                 }
-                Effect::Store { .. } => unreachable!("every namespace is in memory"),
+                Effect::Store { io, group, op } => {
+                    if let Some(store) = &self.store {
+                        drop(store.send(store::Operation { io, group, op }));
+                    }
+                }
                 Effect::Reply { request, response } => {
                     if let Some(reply) = self.waiting.remove(&request.0) {
                         let _ = reply.send(response);
                     }
                 }
                 Effect::Event(event) => log(&event),
-                Effect::Fatal { reason, .. } => fatal(&reason),
+                Effect::Fatal { reason, damaged } => {
+                    if damaged {
+                        note(&self.suspect, &reason);
+                    }
+                    fatal(&reason)
+                }
             }
         }
         for (to, messages) in frames {
@@ -317,8 +355,21 @@ fn log(event: &Event) {
         | Event::Truncated { .. }
         | Event::Formed { .. }
         | Event::Repair { .. } => info!("{event}"),
+        Event::SnapshotInstalled { .. } => info!("{event}"),
+        Event::Checkpoint { .. } => debug!("{event}"),
+        Event::CheckpointFailed { .. } | Event::SnapshotRefused { .. } => warn!("{event}"),
+        Event::Diverged { .. } => error!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
         Event::Applied { .. } => tracing::trace!("{event}"),
+    }
+}
+
+/// Notes for the next start that the data is damaged. A note that cannot be written is no loss of
+/// safety: whatever is damaged will be found again.
+fn note(suspect: &Path, reason: &str) {
+    let written = fs::write(suspect, reason).and_then(|()| fs::File::open(suspect)?.sync_all());
+    if let Err(failed) = written {
+        error!("cannot write `{}`: {failed}", suspect.display());
     }
 }
 

@@ -1,11 +1,18 @@
 //! The data folder: who it belongs to, its log file, and the lock that keeps it to one process.
 //!
 //! ```text
-//! DATA_DIR/identity.toml   cluster, node, incarnation; written once by `init`
+//! DATA_DIR/identity.toml   cluster, node, incarnation; written by `init`, and anew by a set-aside
 //! DATA_DIR/lock            flock, held while a process serves the folder
 //! DATA_DIR/wal/            the segments of the write-ahead log, in the core's format
 //! DATA_DIR/snap/           checkpoints and snapshots, in the core's format
+//! DATA_DIR/rocksdb/        the rows of namespaces that keep them there
+//! DATA_DIR/suspect         what a running node found damaged; the next start sets the data aside
+//! DATA_DIR/damaged-<INCARNATION>/   data that was found damaged; never deleted by this program
 //! ```
+//!
+//! Damaged data is set aside in steps that a crash may part: its folder is made, the data is moved,
+//! a new log is written, the identity is replaced. While the identity is still that of a
+//! `damaged-` folder, whatever lies beside it is not in use yet, and the next start goes on from there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -13,7 +20,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use understudy_core::{ClusterId, Identity, Incarnation, LogSizes, NodeId, Replica, disk};
+use tracing::{error, info};
+use understudy_core::{
+    ClusterConfig, ClusterId, DiskOp, Identity, Incarnation, NodeId, Replica, disk,
+};
 
 use crate::config::NodeConfig;
 use crate::files::Files;
@@ -59,7 +69,7 @@ impl Folder {
             node: config.node,
             incarnation: Incarnation(random()?),
         };
-        write_folder(path, &identity, &config.cluster.log)
+        write_folder(path, &identity, &Replica::format(&identity, &config.cluster.log))
             .with_context(|| format!("cannot write to `{}`", path.display()))?;
         Ok(identity)
     }
@@ -72,8 +82,8 @@ impl Folder {
         let path = &config.data_dir;
         if is_empty(path)? {
             bail!(
-                "`{}` is empty; run `understudy init --config {}` if node {} is new; if it is not, \
-                 its disk is lost: never start it under its old name",
+                "`{}` is empty; mount its disk, or run `understudy init --config {}` if node {} is \
+                 new or its disk is lost: the others take it in",
                 path.display(),
                 config.path.display(),
                 config.node
@@ -92,7 +102,79 @@ impl Folder {
             config.path.display()
         );
         let lock = lock(path)?;
-        Ok(Folder { identity, path: path.clone(), _lock: lock })
+        let mut folder = Folder { identity, path: path.clone(), _lock: lock };
+        if folder.aside().exists() {
+            folder.set_aside(&config.cluster, "the last start was cut off while it did this")?;
+        } else if let Ok(what) = fs::read_to_string(folder.suspect()) {
+            folder.set_aside(&config.cluster, what.trim())?;
+        }
+        Ok(folder)
+    }
+
+    /// Where a running node notes that its data is damaged.
+    pub fn suspect(&self) -> PathBuf {
+        self.path.join("suspect")
+    }
+
+    /// Where this folder's data goes when it is damaged.
+    fn aside(&self) -> PathBuf {
+        self.path.join(format!("damaged-{:016x}", self.identity.incarnation.0))
+    }
+
+    /// Sets the data aside, because of `what`, and makes the folder a new one of the same member: it
+    /// has promised nothing, so the others may take it in (ADR 9).
+    ///
+    /// # Errors
+    /// One line, when there is nobody to take it in, or the disk does not do it.
+    pub fn set_aside(&mut self, cluster: &ClusterConfig, what: &str) -> anyhow::Result<()> {
+        let aside = self.aside();
+        ensure!(
+            cluster.nodes.len() > 1,
+            "`{}`: {what}; there is no other node to repair it from: keep this folder, it may hold \
+             the only copy, and restore a backup into a new cluster",
+            self.path.display()
+        );
+        let incarnation = Incarnation(random()?);
+        error!("the data of node {} is damaged: {what}", self.identity.node);
+        self.replace(cluster, &aside, incarnation)
+            .with_context(|| format!("cannot set the data aside in `{}`", aside.display()))?;
+        info!(
+            "it was set aside in `{}` and is never deleted by this program; the node starts with an \
+             empty data folder (incarnation {:016x}), and the leaders take it in when a majority of \
+             the others answers",
+            aside.display(),
+            incarnation.0
+        );
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        cluster: &ClusterConfig,
+        aside: &Path,
+        incarnation: Incarnation,
+    ) -> std::io::Result<()> {
+        fs::create_dir_all(aside)?;
+        sync_dir(&self.path)?;
+        for name in ["wal", "snap", "rocksdb", "suspect"] {
+            let (here, there) = (self.path.join(name), aside.join(name));
+            if !here.exists() {
+                continue;
+            }
+            if !there.exists() {
+                fs::rename(here, there)?;
+            } else if here.is_dir() {
+                // Made by a set-aside that was cut off: nobody has used it.
+                fs::remove_dir_all(here)?;
+            }
+        }
+        sync_dir(aside)?;
+        let identity = Identity { incarnation, ..self.identity.clone() };
+        let lost = self.identity.incarnation;
+        let log = Replica::format_replacement(cluster, &identity, lost);
+        write_folder(&self.path, &identity, &log)?;
+        self.identity = identity;
+        Ok(())
     }
 
     /// Its files, as the core knows them.
@@ -122,13 +204,15 @@ fn is_empty(path: &Path) -> anyhow::Result<bool> {
 }
 
 /// The identity comes last: a folder with one is complete.
-fn write_folder(path: &Path, identity: &Identity, sizes: &LogSizes) -> std::io::Result<()> {
+fn write_folder(path: &Path, identity: &Identity, log: &[DiskOp]) -> std::io::Result<()> {
     for folder in disk::Folder::ALL {
         fs::create_dir_all(path.join(folder.as_str()))?;
     }
-    let made = Files::new(path).apply(&Replica::format(identity, sizes));
+    let made = Files::new(path).apply(log);
     made.map_err(|failed| std::io::Error::other(failed.reason))?;
-    write_synced(&path.join("lock"), b"")?;
+    if !path.join("lock").exists() {
+        write_synced(&path.join("lock"), b"")?;
+    }
     let file = IdentityFile {
         format: FORMAT,
         cluster: identity.cluster.0.clone(),

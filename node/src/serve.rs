@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
-use understudy_core::{NodeId, Replica, Seed};
+use understudy_core::backend::{Backend, BackendError};
+use understudy_core::{NodeId, RecoverError, Replica, Seed};
 
 use crate::api::{self, Api};
 use crate::clock::Clock;
@@ -60,19 +61,23 @@ pub fn die_with(parent: u32) -> anyhow::Result<()> {
 /// # Errors
 /// One line that says why it cannot start.
 pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
-    let folder = Folder::open(&config)?;
-    let _backend = store::open(&config)?;
+    let mut folder = Folder::open(&config)?;
     let clock = Clock::start();
     let seed = Seed(folder::random()?);
     info!(
         "node {} of cluster `{}` starts, seed {:#018x}",
         config.node, config.cluster.cluster, seed.0
     );
-    let files = folder.files();
-    let mut replica = Replica::recover(&config.cluster, &folder.identity, seed, &files)
-        .map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
+    let mut recovered = recover(&config, &folder, seed)?;
+    if let Err(RecoverError { reason, damaged: true }) = &recovered {
+        folder.set_aside(&config.cluster, reason)?;
+        recovered = recover(&config, &folder, seed)?;
+    }
+    let (mut replica, backend) =
+        recovered.map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
     // A tail that recovery gave up must be gone before anything is written behind it.
-    files
+    folder
+        .files()
         .apply(&replica.take_repairs())
         .map_err(|failed| anyhow::anyhow!("`{}`: {}", config.data_dir.display(), failed.reason))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -80,15 +85,38 @@ pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the network threads")?;
-    let ended = runtime.block_on(run(config, folder, replica, clock, seed));
+    let ended = runtime.block_on(run(config, folder, (replica, backend), clock, seed));
     runtime.shutdown_background();
     ended
+}
+
+/// A replica as recovered, and the store of the namespaces that keep their rows outside the core.
+type Recovered = (Replica, Option<Arc<dyn Backend>>);
+
+/// What is in the folder. The store is closed again if that is damaged: its files may be moved then.
+fn recover(
+    config: &NodeConfig,
+    folder: &Folder,
+    seed: Seed,
+) -> anyhow::Result<Result<Recovered, RecoverError>> {
+    let backend = match store::open(config) {
+        Ok(backend) => backend,
+        Err(error) => match error.downcast_ref::<BackendError>() {
+            Some(BackendError { reason, damaged: true }) => {
+                return Ok(Err(RecoverError { reason: reason.clone(), damaged: true }));
+            }
+            _ => return Err(error),
+        },
+    };
+    let (identity, files) = (&folder.identity, folder.files());
+    let replica = Replica::recover(&config.cluster, identity, seed, &files, backend.as_deref());
+    Ok(replica.map(|replica| (replica, backend)))
 }
 
 async fn run(
     config: NodeConfig,
     folder: Folder,
-    replica: Replica,
+    (replica, backend): Recovered,
     clock: Clock,
     seed: Seed,
 ) -> anyhow::Result<()> {
@@ -113,7 +141,11 @@ async fn run(
     let wal = wal::start(folder.files(), replica.segment_bytes())
         .context("cannot start the log thread")?;
     let files = files::start(folder.files()).context("cannot start the file thread")?;
-    let parts = Parts { clock, wal, files, inbox: received, outgoing: outgoing.clone() };
+    let store = backend.map(|backend| store::start(backend, config.data_dir.clone()));
+    let store = store.transpose().context("cannot start the store thread")?;
+    let suspect = folder.suspect();
+    let outlets = outgoing.clone();
+    let parts = Parts { clock, wal, files, store, inbox: received, outgoing: outlets, suspect };
     let (core, thread) = driver::start(replica, parts).context("cannot start the core thread")?;
     drop(tokio::spawn(peers::listen(peer_listener, own, inbox, outgoing)));
 

@@ -216,7 +216,9 @@ impl Shared {
         let asked = {
             let mut exchanges = lock(&self.exchanges);
             match exchanges.open.get(&exchange.number) {
-                Some((to, _)) if *to == from => exchanges.open.remove(&exchange.number),
+                Some((to, _)) if *to == from || is_taken_for(*to, from) => {
+                    exchanges.open.remove(&exchange.number)
+                }
                 Some(_) | None => None,
             }
         };
@@ -325,6 +327,11 @@ impl Shared {
 
 fn stopped() -> IoFailed {
     IoFailed { reason: "the replica has stopped".to_owned() }
+}
+
+/// `lost_folder_answers`.
+fn is_taken_for(asked: ReplicaId, from: ReplicaId) -> bool {
+    planted!(LostFolderAnswers) && asked.node == from.node
 }
 
 /// Requests of a peer that are being worked on.

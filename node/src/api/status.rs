@@ -5,7 +5,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use understudy_core::{Status, event::Role};
+use understudy_core::{GroupStatus, ReplicaId, Status, event::Role};
 
 use crate::api::Api;
 use crate::api::problem::Problem;
@@ -31,9 +31,9 @@ pub struct StatusPage {
     pub wal_end: u64,
     /// What is before is known to be durable.
     pub wal_durable: u64,
-    /// It has met every other node; before that it takes no part.
+    /// Every namespace has its first members, as far as this node knows.
     pub formed: bool,
-    /// The nodes that an unformed one waits for.
+    /// The nodes that a namespace without members waits for.
     pub unmet: Vec<u64>,
     /// Client requests not yet answered.
     pub requests_live: usize,
@@ -61,6 +61,10 @@ pub struct GroupPage {
     pub role: String,
     pub term: u64,
     pub leader: Option<u64>,
+    /// As `node#folder`, the end of the incarnation in hexadecimal.
+    pub voters: Vec<String>,
+    pub learners: Vec<String>,
+    pub joining: bool,
     pub head: u64,
     pub commit: u64,
     pub applied: u64,
@@ -100,25 +104,36 @@ pub async fn readyz(api: &Api) -> Result<Response, Problem> {
     if !status.formed {
         let unmet: Vec<String> = status.unmet.iter().map(|node| format!("node {node}")).collect();
         let detail = format!(
-            "a new node takes part when it has met every other, and waits for {}; start them, and \
-             see docs/OPERATE.md if one of them was initialised anew",
+            "a new cluster begins when all its nodes have met, and this one waits for {}; start them, \
+             and see docs/OPERATE.md if one of them was initialised anew",
             unmet.join(", ")
         );
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(Problem::new(status, "not_ready", "Not ready", detail));
     }
-    let orphans: Vec<&str> = status
-        .groups
-        .iter()
-        .filter(|group| group.leader.is_none())
-        .map(|group| group.namespace.as_str())
-        .collect();
+    let named = |wanted: fn(&&GroupStatus) -> bool| {
+        let groups = status.groups.iter().filter(wanted);
+        groups.map(|group| group.namespace.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let joining = named(|group| group.joining);
+    if !joining.is_empty() {
+        let detail = format!(
+            "joining: this node has a new data folder, and waits for the leaders of {joining} to take \
+             it in; they do when a majority of the other nodes answers"
+        );
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            "Not ready",
+            detail,
+        ));
+    }
+    let orphans = named(|group| group.leader.is_none());
     if orphans.is_empty() {
         return Ok(json(&serde_json::json!({ "status": "ready" })));
     }
     let detail = format!(
-        "no leader is known for {}; wait for the election, or look at the other nodes",
-        orphans.join(", ")
+        "no leader is known for {orphans}; wait for the election, or look at the other nodes"
     );
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", detail))
 }
@@ -137,6 +152,9 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         role: role(group.role).to_owned(),
         term: group.term,
         leader: group.leader.map(|node| node.0),
+        voters: group.voters.iter().map(ReplicaId::to_string).collect(),
+        learners: group.learners.iter().map(ReplicaId::to_string).collect(),
+        joining: group.joining,
         head: group.head,
         commit: group.commit,
         applied: group.applied,

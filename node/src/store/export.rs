@@ -81,7 +81,7 @@ fn serve(
         let Export { io, view, .. } = export;
         // What is deleted meanwhile takes its space until the snapshot is gone.
         drop(view);
-        if done.send((io, result.map(|()| StoreDone::Done))).is_err() {
+        if done.send((io, result.map(StoreDone::Exported))).is_err() {
             return;
         }
     }
@@ -92,14 +92,16 @@ fn write(
     format: Format,
     export: &Export,
     stopping: &AtomicBool,
-) -> Result<(), BackendError> {
+) -> Result<u64, BackendError> {
     let failed = |error: io::Error| BackendError {
         reason: format!("cannot write `{}`: {error}", path.display()),
         damaged: false,
     };
     let file = File::create(path).map_err(failed)?;
     let mut sink = BufWriter::with_capacity(limits::EXPORT_BUFFER_BYTES, file);
+    let mut length = 0;
     (format.export)(export.view.as_ref(), export.group, &mut |bytes| {
+        length += bytes.len() as u64;
         if stopping.load(Ordering::Relaxed) {
             return Err(failed(io::Error::other("the node stops")));
         }
@@ -110,5 +112,6 @@ fn write(
         let folder = path.parent().ok_or(io::ErrorKind::NotADirectory)?;
         File::open(folder)?.sync_all()
     };
-    sync(sink).map_err(failed)
+    sync(sink).map_err(failed)?;
+    Ok(length)
 }
