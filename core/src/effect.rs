@@ -169,6 +169,8 @@ pub enum Queue {
     RequestBytes,
     /// [`limits::WAL_BYTES_MAX`].
     Wal,
+    /// The file system of the data folder is nearly full.
+    Disk,
 }
 
 impl Failure {
@@ -219,6 +221,7 @@ impl fmt::Display for Failure {
                         format!("{} bytes of requests are waiting", limits::REQUEST_BYTES_MAX)
                     }
                     Queue::Wal => format!("the log holds {} bytes", limits::WAL_BYTES_MAX),
+                    Queue::Disk => "disk full: reads and deletes go on; make room".to_owned(),
                 };
                 write!(f, "{limit}; retry in {} ms", retry_after.as_millis())
             }

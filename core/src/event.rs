@@ -71,6 +71,13 @@ pub enum Event {
         /// What is wrong.
         reason: String,
     },
+    /// This leader's disk is slow or nearly full; it asks another one to lead.
+    HandsOver {
+        /// The group.
+        group: GroupId,
+        /// Who is to lead.
+        to: NodeId,
+    },
     /// Two replicas differ at an index at which they must be equal: one of them is wrong.
     Diverged {
         /// The group.
@@ -173,6 +180,9 @@ impl fmt::Display for Event {
             }
             Event::SnapshotRefused { group, position: LogPosition { term, index }, reason } => {
                 write!(f, "group {group} refused a snapshot of {term}.{index}: {reason}")
+            }
+            Event::HandsOver { group, to } => {
+                write!(f, "group {group}: this disk is slow or nearly full, node {to} should lead")
             }
             Event::Diverged { group, index, ours, theirs, leader } => write!(
                 f,

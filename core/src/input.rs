@@ -55,6 +55,12 @@ pub enum Input {
         /// What came of it.
         result: Result<StoreDone, BackendError>,
     },
+    /// How much room the file system of the data folder has. Told at the start and every second or
+    /// so; without it no disk counts as full before a write fails.
+    Space {
+        /// Bytes.
+        free: u64,
+    },
     /// The time of [`crate::Replica::deadline`] has come. Early or needless ones do no harm.
     Wake,
 }

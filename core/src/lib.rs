@@ -35,6 +35,7 @@ pub mod effect;
 pub mod event;
 mod files;
 mod formation;
+mod health;
 pub mod input;
 pub mod limits;
 pub mod message;

@@ -41,6 +41,12 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 pub const FILE_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Bytes of rows that a namespace outside the core has at hand.
 pub const ROW_CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// A write to the log that takes this long makes a disk slow.
+pub const SLOW_WRITE: Duration = Duration::from_millis(500);
+/// How long a disk counts as slow after that.
+pub const SLOW_FOR: Duration = Duration::from_secs(10);
+/// Pause between two attempts to hand leadership over.
+pub const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 /// Pause before a checkpoint that could not be written is tried again.
 pub const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of a snapshot that are written, read or sent at once (soft: a block that crosses it still

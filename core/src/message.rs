@@ -20,6 +20,8 @@ pub struct Message {
     pub group: GroupId,
     /// Which exchange this belongs to; the asker's boot keeps late answers apart.
     pub exchange: Exchange,
+    /// The sender's disk is slow or nearly full: it should not lead.
+    pub ailing: bool,
     /// Question or answer.
     pub body: Body,
 }
@@ -52,6 +54,11 @@ pub enum Body {
     Snapshot(SnapshotChunk),
     /// Its answer.
     SnapshotReply(SnapshotReply),
+    /// The leader wants `to` to lead instead: nobody is bound to the leader any more, and `to` asks
+    /// for votes (Raft dissertation §3.10).
+    Transfer(Transfer),
+    /// Its answer.
+    TransferReply,
     /// Client writes received by a node that does not lead.
     ForwardWrite {
         /// The commands, each with its name.
@@ -160,6 +167,17 @@ pub enum SnapshotReply {
     Installed(Vote),
     /// Another leader or candidate is ahead.
     HigherVote(Vote),
+}
+
+/// See [`Body::Transfer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The leader's vote.
+    pub vote: Vote,
+    /// Who is to lead.
+    pub to: ReplicaId,
+    /// What it must have.
+    pub last: Option<LogPosition>,
 }
 
 /// The hash of a group's state at an index, to be compared.
@@ -281,7 +299,13 @@ impl Message {
             Body::SnapshotReply(
                 SnapshotReply::Installed(vote) | SnapshotReply::HigherVote(vote),
             ) => vote.term < COUNT_MAX,
-            Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) => true,
+            Body::Transfer(Transfer { vote, last, .. }) => {
+                vote.term < COUNT_MAX
+                    && vote.node == self.from
+                    && vote.committed
+                    && is_counted(*last)
+            }
+            Body::ForwardWriteReply(_) | Body::ForwardReadReply(_) | Body::TransferReply => true,
             Body::Hello => self.group == GroupId::META,
             Body::HelloReply { held, promised } => {
                 self.group == GroupId::META

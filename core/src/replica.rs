@@ -211,6 +211,7 @@ impl Replica {
                 group.end_turn();
             }
             node.shared.expire(mono());
+            node.look_at_the_disk();
             node.found();
             node.repair();
             node.run();
@@ -249,6 +250,8 @@ impl Replica {
             wal_durable: writer.durable(),
             formed: !self.node.groups.is_empty() && self.node.unfounded().next().is_none(),
             unmet: self.node.unmet(),
+            disk_free: lock(&shared.health).free(),
+            disk_low: lock(&shared.health).is_low(),
             requests_live: shared.requests_live().0,
             groups: self.node.groups.values().map(|group| self.node.group_status(group)).collect(),
             fatal: self.node.fatal,
@@ -469,7 +472,9 @@ impl Node {
                     self.shared.emit(Effect::Event(Event::Dropped { from, reason }));
                 }
             }
+            Input::Space { free } => self.space(free),
             Input::Io { io, result: Ok(()) } => {
+                self.look_at_the_disk();
                 let actions = lock(&self.shared.writer).complete(mono(), io);
                 actions.into_iter().for_each(|action| action());
             }
@@ -499,6 +504,19 @@ impl Node {
             }
             Input::Wake => {}
         }
+    }
+
+    fn space(&self, free: u64) {
+        let checkpoints = self.groups.values().map(|group| group.snapshots().bytes());
+        let (checkpoint, segment) =
+            (checkpoints.max().unwrap_or(0), lock(&self.shared.writer).segment_bytes());
+        lock(&self.shared.health).space(free, segment, checkpoint);
+    }
+
+    /// Notes a write that takes long: before it is done, and when it is.
+    fn look_at_the_disk(&self) {
+        let age = lock(&self.shared.writer).age(mono());
+        lock(&self.shared.health).wrote(mono(), age);
     }
 
     fn request(&self, request: RequestId, deadline: Instant, body: Request) -> Result<(), Failure> {
@@ -531,8 +549,8 @@ impl Node {
                 };
                 let command = Command { op, id, operation };
                 let bytes = room(command.bytes())?;
-                if self.shared.log_is_full() {
-                    return Err(busy(Queue::Wal));
+                if let Some(queue) = self.shared.no_room_for([&command].into_iter()) {
+                    return Err(busy(queue));
                 }
                 self.shared.admit(request, deadline, bytes);
                 group.write(request, command);
@@ -557,6 +575,7 @@ impl Node {
         if !message.is_plausible() {
             return Err(DropReason::Implausible);
         }
+        lock(&self.shared.health).heard(from, message.ailing);
         match message.body {
             Body::Hello => self.welcome(from, message.exchange),
             Body::HelloReply { .. } if !self.shared.is_ours(message.exchange) => {
@@ -578,6 +597,7 @@ impl Node {
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
             | Body::SnapshotReply(_)
+            | Body::TransferReply
             | Body::ForwardWriteReply(_)
             | Body::ForwardReadReply(_)) => {
                 let waited = self.shared.answered(from, message.exchange, body);
@@ -587,6 +607,7 @@ impl Node {
             | Body::AskVote(_)
             | Body::AskPreVote(_)
             | Body::Snapshot(_)
+            | Body::Transfer(_)
             | Body::ForwardWrite { .. }
             | Body::ForwardRead { .. }
             | Body::Hello

@@ -20,6 +20,10 @@ pub struct Status {
     pub formed: bool,
     /// The nodes that a group without members waits for.
     pub unmet: Vec<NodeId>,
+    /// Bytes free on the file system of the data folder, as the driver last said.
+    pub disk_free: Option<u64>,
+    /// That is too little: writes but for deletes are refused until there is room.
+    pub disk_low: bool,
     /// Client requests not yet answered.
     pub requests_live: usize,
     /// Its groups, by number.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use understudy_core::codec::{decode, encode};
 use understudy_core::message::{
     Append, AppendReply, Applied, AskVote, Blob, Body, Exchange, ForwardFailed, LogEntry,
-    LogPosition, Members, Payload, SnapshotChunk, SnapshotReply, StateMark, Vote, VoteReply,
+    LogPosition, Members, Payload, SnapshotChunk, SnapshotReply, StateMark, Transfer, Vote,
+    VoteReply,
 };
 use understudy_core::*;
 
@@ -86,13 +87,16 @@ fn every_message() -> Vec<Message> {
         incarnation: Some(Incarnation(0x0123_4567_89ab_cdef)),
         group,
         exchange: Exchange { boot: Boot(77), number: 300 },
+        ailing: false,
         body,
     };
     let (length, offset, bytes) = (600_000, 524_288, Blob(b"UNDRSNAP".to_vec()));
     let snapshot = Body::Snapshot(SnapshotChunk { vote, position, length, offset, bytes });
     let replies =
         [SnapshotReply::Have(7), SnapshotReply::Installed(vote), SnapshotReply::HigherVote(vote)];
-    let bodies = bodies.into_iter().chain([snapshot]);
+    let transfer = Transfer { vote, to: replica(2), last: Some(position) };
+    let transfer = [Body::Transfer(transfer), Body::TransferReply];
+    let bodies = bodies.into_iter().chain([snapshot]).chain(transfer);
     let bodies = bodies.chain(replies.map(Body::SnapshotReply));
     let hellos = hellos().map(|body| Message { incarnation: None, ..message(GroupId::META, body) });
     bodies.map(|body| message(GroupId(1), body)).chain(hellos).collect()

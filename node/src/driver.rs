@@ -179,6 +179,7 @@ impl Core {
 impl Driver {
     fn run(mut self, inlets: &Inlets) {
         self.turn.push(Input::Wake);
+        let _ = self.jobs.try_send(Job::Space);
         loop {
             self.step();
             self.perform();
@@ -346,6 +347,8 @@ impl Driver {
             !gone
         });
         self.replica.check();
+        // The file thread may be behind; then this look is left out.
+        let _ = self.jobs.try_send(Job::Space);
     }
 }
 
@@ -357,7 +360,9 @@ fn log(event: &Event) {
         | Event::Repair { .. } => info!("{event}"),
         Event::SnapshotInstalled { .. } => info!("{event}"),
         Event::Checkpoint { .. } => debug!("{event}"),
-        Event::CheckpointFailed { .. } | Event::SnapshotRefused { .. } => warn!("{event}"),
+        Event::HandsOver { .. }
+        | Event::CheckpointFailed { .. }
+        | Event::SnapshotRefused { .. } => warn!("{event}"),
         Event::Diverged { .. } => error!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
         Event::Applied { .. } => tracing::trace!("{event}"),

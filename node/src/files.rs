@@ -51,6 +51,15 @@ impl Files {
         OpenOptions::new().write(true).open(self.path(file))
     }
 
+    /// Bytes that this process may still write where the data folder lies.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn free(&self) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(&self.root)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     fn read_at(&self, file: FileName, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let source = File::open(self.path(file))?;
         let left = source.metadata()?.len().saturating_sub(offset);
@@ -178,6 +187,8 @@ pub enum Job {
     Work(IoId, Vec<DiskOp>),
     /// See [`understudy_core::Effect::FileRead`].
     Read(IoId, FileName, u64, usize),
+    /// See [`understudy_core::Input::Space`].
+    Space,
 }
 
 /// The way to the thread, and back.
@@ -205,6 +216,8 @@ pub fn start(files: Files) -> io::Result<FileThread> {
                 Job::Read(io, file, offset, length) => {
                     Input::FileRead { io, result: files.read(file, offset, length) }
                 }
+                // A file system that does not say counts as one with room: a write will tell.
+                Job::Space => Input::Space { free: files.free().unwrap_or(u64::MAX) },
             };
             if tell.send(input).is_err() {
                 return;

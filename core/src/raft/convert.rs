@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::impls::leader_id_std::LeaderId;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
 use openraft::{EmptyNode, EntryPayload, Membership};
 
 use super::{Entry, LogId, RaftMembership, RaftVote, TypeConfig};
 use crate::message::{
-    Append, AppendReply, AskVote, LogEntry, LogPosition, Members, Payload, StateMark, Vote,
-    VoteReply,
+    Append, AppendReply, AskVote, LogEntry, LogPosition, Members, Payload, StateMark, Transfer,
+    Vote, VoteReply,
 };
 
 pub fn position(id: &LogId) -> LogPosition {
@@ -120,6 +122,18 @@ pub fn vote_request(ask: AskVote) -> VoteRequest<TypeConfig> {
     let mut request = VoteRequest::new(raft_vote(ask.vote), ask.last.map(log_id));
     request.leadership_transfer = ask.transfer;
     request
+}
+
+pub fn transfer(request: &TransferLeaderRequest<TypeConfig>) -> Transfer {
+    Transfer {
+        vote: vote(request.from_leader()),
+        to: *request.to_node_id(),
+        last: request.last_log_id().map(position),
+    }
+}
+
+pub fn transfer_request(ask: Transfer) -> TransferLeaderRequest<TypeConfig> {
+    TransferLeaderRequest::new(raft_vote(ask.vote), ask.to, ask.last.map(log_id))
 }
 
 pub fn vote_reply(response: &VoteResponse<TypeConfig>) -> VoteReply {

@@ -51,6 +51,8 @@ pub struct Group {
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
     purge_asked: Mutex<Asked>,
+    /// When this replica last tried to hand leadership over.
+    handed_over: Mutex<Option<Instant>>,
     /// The last membership applied.
     membership: Arc<Mutex<StoredMembershipOf<TypeConfig>>>,
     metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
@@ -188,6 +190,7 @@ impl Group {
             snapshots,
             marks,
             purge_asked: Mutex::default(),
+            handed_over: Mutex::default(),
             membership,
             metrics,
             recovered,
@@ -284,7 +287,8 @@ impl Group {
             body @ (Body::Append(_)
             | Body::AskVote(_)
             | Body::AskPreVote(_)
-            | Body::Snapshot(_)) => {
+            | Body::Snapshot(_)
+            | Body::Transfer(_)) => {
                 if Arc::strong_count(&self.questions) > limits::QUESTIONS_MAX {
                     return Err(DropReason::Busy);
                 }
@@ -296,7 +300,7 @@ impl Group {
                     drop(open);
                 });
             }
-            Body::ForwardWrite { commands } => match self.room(commands.len()) {
+            Body::ForwardWrite { commands } => match self.room(&commands) {
                 None => answer(self, Body::ForwardWriteReply(Err(ForwardFailed::Busy))),
                 room => lock(&self.turn).writes.push(write::Item { origin, commands, _room: room }),
             },
@@ -308,6 +312,7 @@ impl Group {
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
             | Body::SnapshotReply(_)
+            | Body::TransferReply
             | Body::ForwardWriteReply(_)
             | Body::ForwardReadReply(_)
             | Body::Hello
@@ -317,8 +322,11 @@ impl Group {
     }
 
     /// Room for forwarded writes, if the log has some too.
-    fn room(&self, count: usize) -> Option<Forwarded> {
-        if self.shared.log_is_full() { None } else { self.shared.forwarded(count) }
+    fn room(&self, commands: &[Command]) -> Option<Forwarded> {
+        match self.shared.no_room_for(commands.iter()) {
+            Some(_) => None,
+            None => self.shared.forwarded(commands.len()),
+        }
     }
 
     async fn question(&self, body: Body) -> Option<Body> {
@@ -334,11 +342,20 @@ impl Group {
                 let response = self.raft.pre_vote(convert::vote_request(ask)).await.ok()?;
                 Some(Body::PreVoteReply(convert::vote_reply(&response)))
             }
+            Body::Transfer(ask) => {
+                self.raft
+                    .handle_transfer_leader(convert::transfer_request(ask))
+                    .await
+                    .ok()?
+                    .ok()?;
+                Some(Body::TransferReply)
+            }
             Body::Snapshot(chunk) => transfer::receive(self, chunk).await.map(Body::SnapshotReply),
             Body::AppendReply(_)
             | Body::VoteReply(_)
             | Body::PreVoteReply(_)
             | Body::SnapshotReply(_)
+            | Body::TransferReply
             | Body::ForwardWrite { .. }
             | Body::ForwardWriteReply(_)
             | Body::ForwardRead { .. }
@@ -352,6 +369,10 @@ impl Group {
         let commit = append.commit.map_or(0, |commit| commit.index + 1);
         let heard = mono();
         let (mark, leader) = (append.mark, append.vote.node.node);
+        // As if it had been lost: the reserve is for what makes room.
+        if !append.entries.is_empty() && lock(&self.shared.health).is_critical() {
+            return AppendReply::Failed;
+        }
         let Some(request) = convert::append_request(append) else { return AppendReply::Failed };
         let Ok(response) = self.raft.append_entries(request).await else {
             return AppendReply::Failed;
@@ -514,6 +535,43 @@ impl Group {
         }
         drop(level);
         self.compact();
+        if leads {
+            self.hand_over();
+        }
+    }
+
+    /// Lets somebody else lead whose disk is well, if this replica's is not.
+    fn hand_over(&self) {
+        let now = mono();
+        let due =
+            || lock(&self.handed_over).is_none_or(|at| now.since(at) >= limits::HAND_OVER_EVERY);
+        if !lock(&self.shared.health).is_ailing(now) || !due() {
+            return;
+        }
+        let Some(to) = self.fit_to_lead() else { return };
+        *lock(&self.handed_over) = Some(now);
+        let event = Event::HandsOver { group: self.id, to: to.node };
+        self.shared.emit(Effect::Event(event));
+        let raft = self.raft.clone();
+        executor::spawn(async move {
+            raft.trigger().transfer_leader(to).await.ok();
+        });
+    }
+
+    /// A voter that is well, answers, and has everything this leader has.
+    fn fit_to_lead(&self) -> Option<ReplicaId> {
+        let metrics = self.metrics.borrow_watched();
+        let (heard, matched) = (metrics.heartbeat.as_ref()?, metrics.replication.as_ref()?);
+        let health = lock(&self.shared.health);
+        let fit = |voter: &ReplicaId| {
+            let heard = heard.get(voter).copied().flatten().map(|heard| heard.into_inner());
+            let answers =
+                heard.is_some_and(|at| mono().since(at) <= self.shared.config.timing.election_max);
+            let matched = matched.get(voter).copied().flatten().map(|matched| matched.index);
+            let level = matched >= metrics.last_log_index;
+            *voter != self.shared.replica && health.is_well(*voter) && answers && level
+        };
+        metrics.membership_config.membership().voter_ids().find(fit)
     }
 
     /// See [`GroupStatus`].

@@ -10,7 +10,8 @@ use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{EmptyNode, OptionalSend};
 
@@ -105,6 +106,19 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let body = Body::AskPreVote(convert::ask_vote(&request));
         match self.ask(body, option.soft_ttl()).await? {
             Body::PreVoteReply(reply) => Ok(convert::vote_response(reply)),
+            _ => Err(network_error("an answer to another question")),
+        }
+    }
+
+    /// openraft's default does nothing: the others would wait until the leader is silent.
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let body = Body::Transfer(convert::transfer(&request));
+        match self.ask(body, option.soft_ttl()).await? {
+            Body::TransferReply => Ok(Ok(())),
             _ => Err(network_error("an answer to another question")),
         }
     }

@@ -10,12 +10,14 @@ use openraft::async_runtime::OneshotSender as _;
 use super::channel::{OneshotSender, oneshot};
 use super::executor::{self, lock};
 use super::runtime::timeout_at;
+use crate::command::{Command, Operation};
 use crate::config::ClusterConfig;
 use crate::disk::{DiskOp, FileName};
 #[cfg(sim_mutant)]
 use crate::effect::Answer;
-use crate::effect::{Effect, Failure, Response};
+use crate::effect::{Effect, Failure, Queue, Response};
 use crate::files::Files;
+use crate::health::Health;
 use crate::input::IoFailed;
 use crate::input::RequestId;
 use crate::limits;
@@ -32,6 +34,7 @@ pub struct Shared {
     pub config: ClusterConfig,
     pub writer: Mutex<Writer>,
     pub files: Mutex<Files>,
+    pub health: Mutex<Health>,
     effects: Mutex<Vec<Effect>>,
     exchanges: Mutex<Exchanges>,
     requests: Mutex<Requests>,
@@ -80,6 +83,7 @@ impl Shared {
             config,
             writer: Mutex::new(writer),
             files: Mutex::new(Files::new(boot)),
+            health: Mutex::default(),
             effects: Mutex::default(),
             exchanges: Mutex::default(),
             requests: Mutex::default(),
@@ -105,14 +109,28 @@ impl Shared {
         exchange: Exchange,
         body: Body,
     ) {
-        let message = Message { from: self.replica, to, incarnation, group, exchange, body };
+        let ailing = lock(&self.health).is_ailing(mono());
+        let from = self.replica;
+        let message = Message { from, to, incarnation, group, exchange, ailing, body };
         self.emit(Effect::Send { to, message });
     }
 
-    /// Whether the log takes no more writes.
-    pub fn log_is_full(&self) -> bool {
-        let writer = lock(&self.writer);
-        writer.end() - writer.begin() > limits::WAL_BYTES_MAX
+    /// Why these commands cannot be taken now: there is no room for them.
+    pub fn no_room_for<'a>(
+        &self,
+        mut commands: impl Iterator<Item = &'a Command>,
+    ) -> Option<Queue> {
+        let full = {
+            let writer = lock(&self.writer);
+            writer.end() - writer.begin() > limits::WAL_BYTES_MAX
+        };
+        // A delete is how room is made.
+        let deletes = |command: &Command| matches!(command.operation, Operation::Delete { .. });
+        let low = lock(&self.health).is_low();
+        match full {
+            true => Some(Queue::Wal),
+            false => (low && !commands.all(deletes)).then_some(Queue::Disk),
+        }
     }
 
     /// A store said that what it holds is damaged: whatever ends the replica now, it must not come

@@ -60,6 +60,7 @@ struct Chunk {
 struct Write {
     io: IoId,
     end: u64,
+    issued: Instant,
     trailer: bool,
     on_durable: Vec<OnDurable>,
 }
@@ -279,7 +280,7 @@ impl Writer {
             self.writes += 1;
             let io = IoId { boot: self.boot, number: self.writes };
             let end = offset + u64::try_from(bytes.len()).unwrap_or(0);
-            self.in_flight.push_back(Write { io, end, trailer, on_durable });
+            self.in_flight.push_back(Write { io, end, issued: now, trailer, on_durable });
             writes.push(Effect::WalWrite { io, offset, bytes });
         }
         writes
@@ -302,6 +303,11 @@ impl Writer {
             last.on_durable = std::mem::take(&mut self.waiting);
         }
         self.held.extend(self.building.drain(..));
+    }
+
+    /// How long the oldest write has been under way.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.in_flight.front().map_or(Duration::ZERO, |write| now.since(write.issued))
     }
 
     /// The write `io` is durable. Returns what waited for it; nothing for a write of another life.

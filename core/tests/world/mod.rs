@@ -193,7 +193,7 @@ impl World {
     pub fn show(&mut self, at: usize, from: ReplicaId) {
         let exchange = message::Exchange { boot: Boot(0), number: 1 };
         let (to, group, body) = (self.nodes[at].identity.node, GroupId::META, message::Body::Hello);
-        let message = Message { from, to, incarnation: None, group, exchange, body };
+        let message = Message { from, to, incarnation: None, group, exchange, ailing: false, body };
         self.nodes[at].inbox.push_back(Input::Message(message));
     }
 
@@ -202,7 +202,8 @@ impl World {
         let exchange = message::Exchange { boot: Boot(0), number: 1 };
         let Identity { node: to, incarnation, .. } = self.nodes[at].identity;
         let (from, incarnation) = (from.replica(), Some(incarnation));
-        let message = Message { from, to, incarnation, group: GROUP, exchange, body };
+        let message =
+            Message { from, to, incarnation, group: GROUP, exchange, ailing: false, body };
         self.nodes[at].inbox.push_back(Input::Message(message));
     }
 
@@ -291,6 +292,11 @@ impl World {
     /// Writes are not durable from here on; a crash loses them.
     pub fn hold_disk(&mut self, at: usize) {
         self.nodes[at].disk_held = Some(Vec::new());
+    }
+
+    /// The node's disk has so much room.
+    pub fn tell_space(&mut self, at: usize, free: u64) {
+        self.nodes[at].inbox.push_back(Input::Space { free });
     }
 
     /// Loses everything that goes from one node to another.

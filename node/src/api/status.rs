@@ -35,6 +35,12 @@ pub struct StatusPage {
     pub formed: bool,
     /// The nodes that a namespace without members waits for.
     pub unmet: Vec<u64>,
+    /// Bytes free on the file system of the data folder.
+    #[serde(default)]
+    pub disk_free: Option<u64>,
+    /// That is too little: writes but for deletes are refused until there is room.
+    #[serde(default)]
+    pub disk_low: bool,
     /// Client requests not yet answered.
     pub requests_live: usize,
     /// Every member and the address of its API.
@@ -179,6 +185,8 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         wal_durable: status.wal_durable,
         formed: status.formed,
         unmet: status.unmet.iter().map(|node| node.0).collect(),
+        disk_free: status.disk_free,
+        disk_low: status.disk_low,
         requests_live: status.requests_live,
         members: members.collect(),
         groups: groups.collect(),

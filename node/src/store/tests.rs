@@ -251,7 +251,7 @@ fn an_export_shows_its_moment_and_nothing_waits_for_it() {
     assert_eq!(world.hear(), (4, rows(&[Some("2")])));
     assert_eq!(world.store.completions.try_recv(), Err(TryRecvError::Empty));
     drop(held);
-    assert_eq!(world.hear(), (2, DONE));
+    assert_eq!(world.hear(), (2, Ok(StoreDone::Exported(4))));
     assert_eq!(fs::read_to_string(world.file(FILE)).unwrap(), "a=1\n");
     world.end();
 }
@@ -279,10 +279,13 @@ fn the_cores_own_format_comes_out_as_it_went_in() {
     let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/frozen/v1/snapshot.bin");
     fs::copy(&frozen, folder.join(old.to_string())).unwrap();
     let store = start(Arc::new(Table::default()), folder.clone()).unwrap();
-    for (number, op) in [(1, StoreOp::Import(old)), (2, StoreOp::Export(new))] {
+    let length = fs::metadata(&frozen).unwrap().len();
+    let exported = Ok(StoreDone::Exported(length));
+    for (number, op, done) in [(1, StoreOp::Import(old), DONE), (2, StoreOp::Export(new), exported)]
+    {
         let io = IoId { boot: Boot(1), number };
         store.ops.send(Operation { io, group, op }).unwrap();
-        assert_eq!(store.completions.recv().unwrap(), (io, DONE));
+        assert_eq!(store.completions.recv().unwrap(), (io, done));
     }
     let exported = fs::read(folder.join(new.to_string())).unwrap();
     assert_eq!(exported, fs::read(frozen).unwrap());
