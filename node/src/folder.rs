@@ -312,3 +312,6 @@ fn lock(path: &Path) -> anyhow::Result<File> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
