@@ -78,16 +78,22 @@ impl Formation {
         self.answers.values().any(|answer| answer.held.contains(&group))
     }
 
-    /// Whom `group`, of which this replica holds nothing, waits for: its founder, who waits for those
-    /// that have promised nothing.
+    /// Whom `group`, of which nobody holds anything, waits for: those that have not answered, or else
+    /// have not promised; or the founder, who may know more.
     pub fn unmet(&self, group: GroupId) -> Vec<NodeId> {
-        if self.founder() != self.me.node {
-            return vec![self.founder()];
-        }
-        let promised = |node: &NodeId| {
-            self.answers.get(node).is_some_and(|answer| answer.promised.contains(&group))
+        let without = |wanted: fn(&Answer, GroupId) -> bool| {
+            let has =
+                |node: &NodeId| self.answers.get(node).is_some_and(|answer| wanted(answer, group));
+            self.others.iter().copied().filter(|node| !has(node)).collect::<Vec<_>>()
         };
-        self.others.iter().copied().filter(|node| !promised(node)).collect()
+        let silent = without(|_, _| true);
+        if !silent.is_empty() {
+            return silent;
+        }
+        match self.founder() == self.me.node {
+            true => without(|answer, group| answer.promised.contains(&group)),
+            false => vec![self.founder()],
+        }
     }
 
     /// Whom to greet now. Again after [`limits::HELLO_EVERY`].

@@ -288,3 +288,6 @@ fn lock(path: &Path) -> anyhow::Result<File> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

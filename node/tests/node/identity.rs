@@ -78,6 +78,62 @@ fn serve_refuses_a_folder_in_use() {
     world.assert_up(0);
 }
 
+/// One bit flipped in what was synced: the node notices, sets it aside, and gets everything back.
+#[test]
+fn a_damaged_log_is_set_aside_and_the_node_repaired() {
+    let mut world = World::start(3);
+    world.json(&["load", "--generate", "200", "--json"]);
+    let place = (world.leader() + 1) % 3;
+    let data = world.cluster.nodes[place].config().with_file_name("data");
+    let wal = data.join("wal/wal.log");
+    world.cluster.kill(place).unwrap();
+    let mut bytes = fs::read(&wal).unwrap();
+    let used = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[used / 2] ^= 0x40;
+    fs::write(&wal, &bytes).unwrap();
+    world.cluster.start_node(place).unwrap();
+    let id = format!("{}#", world.cluster.nodes[place].id);
+    eventually("the node votes again", || {
+        let pages = world.pages();
+        let Some(page) = pages.iter().find(|page| format!("{}#", page.node) == id) else {
+            return false;
+        };
+        let end = format!("{id}{}", &page.incarnation[12..]);
+        page.groups.iter().all(|group| !group.joining && group.voters.contains(&end))
+    });
+    let aside: Vec<_> = fs::read_dir(&data)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+        .filter(|name| name.starts_with("damaged-"))
+        .collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(fs::read(data.join(&aside[0]).join("wal/wal.log")).unwrap() == bytes);
+    let verdict = world.json(&["verify", "--generate", "200", "--json"]);
+    assert_eq!(verdict["same"], 200);
+}
+
+/// A disk that was lost and replaced by an empty one.
+#[test]
+fn a_node_with_a_new_disk_is_initialised_and_taken_in() {
+    let mut world = World::start(3);
+    world.json(&["load", "--generate", "50", "--json"]);
+    let place = (world.leader() + 1) % 3;
+    let config = world.cluster.nodes[place].config();
+    world.cluster.kill(place).unwrap();
+    fs::remove_dir_all(config.with_file_name("data")).unwrap();
+    assert_refused(&run("serve", &config), "the others take it in");
+    assert!(run("init", &config).status.success());
+    world.cluster.start_node(place).unwrap();
+    eventually("everybody has it among the voters", || {
+        let pages = world.pages();
+        let id = world.cluster.nodes[place].id;
+        let Some(new) = pages.iter().find(|page| page.node == id) else { return false };
+        let end = format!("{id}#{}", &new.incarnation[12..]);
+        pages.len() == 3
+            && pages.iter().all(|page| page.groups.iter().all(|group| group.voters.contains(&end)))
+    });
+}
+
 #[test]
 fn serve_refuses_a_damaged_log() {
     let mut world = World::start(1);
