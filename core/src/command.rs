@@ -62,6 +62,11 @@ pub struct Command {
 }
 
 impl Command {
+    /// Whether this is how room is made: a delete.
+    pub fn makes_room(&self) -> bool {
+        matches!(self.operation, Operation::Delete { .. })
+    }
+
     /// Bytes this command holds in queues; a close lower bound of its encoding.
     pub fn bytes(&self) -> usize {
         let value = match &self.operation {

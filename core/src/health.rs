@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | above `low` | yes | yes | yes |
 //! | below `low` | `Busy: disk full`, but for deletes | yes | yes |
-//! | below `critical` | the same | dropped, as a network would | yes |
+//! | below `critical` | the same | dropped, as a network would, but for deletes and a leader's own | yes |
 //!
 //! What is left below `low` is the reserve: for checkpoints, which let segments go, for deletes, votes
 //! and the log's next segment, which is made ahead. Nobody has to clear anything: the state follows

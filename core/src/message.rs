@@ -209,6 +209,17 @@ pub enum Payload {
     Membership(Members),
 }
 
+impl Payload {
+    /// Whether it takes more than the reserve of a disk that is nearly full can give: a new leader's
+    /// first entry, a change of members and deletes do not.
+    pub fn needs_room(&self) -> bool {
+        match self {
+            Payload::Blank | Payload::Membership(_) => false,
+            Payload::Batch(batch) => !batch.commands.iter().all(Command::makes_room),
+        }
+    }
+}
+
 /// Who has a say in a group, and who only listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {

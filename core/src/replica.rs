@@ -241,7 +241,7 @@ impl Replica {
     /// Plain numbers, the same names as the metrics.
     pub fn status(&self) -> Status {
         let shared = &self.node.shared;
-        let writer = lock(&shared.writer);
+        let (writer, health) = (lock(&shared.writer), lock(&shared.health));
         Status {
             identity: shared.identity.clone(),
             boot: shared.boot,
@@ -250,8 +250,8 @@ impl Replica {
             wal_durable: writer.durable(),
             formed: !self.node.groups.is_empty() && self.node.unfounded().next().is_none(),
             unmet: self.node.unmet(),
-            disk_free: lock(&shared.health).free(),
-            disk_low: lock(&shared.health).is_low(),
+            disk_free: health.free(),
+            disk_low: health.is_low(),
             requests_live: shared.requests_live().0,
             groups: self.node.groups.values().map(|group| self.node.group_status(group)).collect(),
             fatal: self.node.fatal,

@@ -21,6 +21,9 @@ fn full_disks_refuse_writes_but_not_reads_and_deletes_and_clear_by_themselves() 
     world.write(leader, put("a", "1")).unwrap();
     (0..3).for_each(|at| world.tell_space(at, 1024));
     world.run_for(Duration::from_millis(100));
+    // Each believed the others' disks to be well, so somebody else may lead by now.
+    world.run_for(Duration::from_secs(1));
+    let leader = world.elect();
     let busy = world.write(leader, put("b", "1")).unwrap_err();
     assert!(matches!(busy, Failure::Busy { queue: Queue::Disk, .. }), "{busy}");
     assert!(busy.to_string().starts_with("disk full"), "{busy}");

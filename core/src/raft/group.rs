@@ -370,7 +370,8 @@ impl Group {
         let heard = mono();
         let (mark, leader) = (append.mark, append.vote.node.node);
         // As if it had been lost: the reserve is for what makes room.
-        if !append.entries.is_empty() && lock(&self.shared.health).is_critical() {
+        let needs_room = append.entries.iter().any(|entry| entry.payload.needs_room());
+        if needs_room && lock(&self.shared.health).is_critical() {
             return AppendReply::Failed;
         }
         let Some(request) = convert::append_request(append) else { return AppendReply::Failed };

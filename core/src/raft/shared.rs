@@ -10,7 +10,7 @@ use openraft::async_runtime::OneshotSender as _;
 use super::channel::{OneshotSender, oneshot};
 use super::executor::{self, lock};
 use super::runtime::timeout_at;
-use crate::command::{Command, Operation};
+use crate::command::Command;
 use crate::config::ClusterConfig;
 use crate::disk::{DiskOp, FileName};
 #[cfg(sim_mutant)]
@@ -124,12 +124,10 @@ impl Shared {
             let writer = lock(&self.writer);
             writer.end() - writer.begin() > limits::WAL_BYTES_MAX
         };
-        // A delete is how room is made.
-        let deletes = |command: &Command| matches!(command.operation, Operation::Delete { .. });
         let low = lock(&self.health).is_low();
         match full {
             true => Some(Queue::Wal),
-            false => (low && !commands.all(deletes)).then_some(Queue::Disk),
+            false => (low && !commands.all(Command::makes_room)).then_some(Queue::Disk),
         }
     }
 

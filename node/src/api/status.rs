@@ -79,6 +79,12 @@ pub struct GroupPage {
     pub actors: usize,
     pub oplog_live: usize,
     pub oplog_replays: u64,
+    #[serde(default)]
+    pub checkpoint: u64,
+    #[serde(default)]
+    pub first: u64,
+    #[serde(default)]
+    pub diverged: Option<u64>,
     /// In hexadecimal: JSON numbers lose bits.
     pub state_hash: String,
 }
@@ -169,6 +175,9 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         actors: group.actors,
         oplog_live: group.oplog_live,
         oplog_replays: group.oplog_replays,
+        checkpoint: group.checkpoint,
+        first: group.first,
+        diverged: group.diverged,
         state_hash: format!("{:016x}", group.state_hash),
     });
     let members =

@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+mod checkpoints;
 mod crash;
 mod identity;
 mod json_suite;
