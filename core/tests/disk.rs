@@ -27,7 +27,8 @@ fn full_disks_refuse_writes_but_not_reads_and_deletes_and_clear_by_themselves() 
     let busy = world.write(leader, put("b", "1")).unwrap_err();
     assert!(matches!(busy, Failure::Busy { queue: Queue::Disk, .. }), "{busy}");
     assert!(busy.to_string().starts_with("disk full"), "{busy}");
-    assert!(matches!(world.read(leader, "a"), Ok(Answer::Read { record: Some(_), .. })));
+    let read = world.read(leader, "a");
+    assert!(matches!(read, Ok(Answer::Read { record: Some(_), .. })), "{read:?}");
     assert!(world.replica(leader).status().disk_low);
     // Room for a segment and a checkpoint: entries are taken, so a delete goes through.
     (0..3).for_each(|at| world.tell_space(at, 40 * 1024 * 1024));
@@ -99,4 +100,24 @@ fn a_follower_whose_disk_stands_still_notices_that_its_leader_is_gone() {
     let asked =
         world.trace.lines().any(|line| line.starts_with(&asks) && line.contains("AskPreVote"));
     assert!(asked, "its election timer waits for no disk");
+}
+
+/// openraft's leader serves nobody from the moment it hands over, for the rest of its term, and goes
+/// on with its heartbeats. If what it says is lost, it must say it again.
+#[test]
+fn a_hand_over_whose_message_is_lost_is_tried_again() {
+    let mut world = World::new(3, 36);
+    let leader = world.elect();
+    (0..3).for_each(|at| world.tell_space(at, PLENTY));
+    world.write(leader, put("a", "1")).unwrap();
+    world.settle();
+    world.lose_transfers = true;
+    world.tell_space(leader, 1024);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.group(leader).role, Role::Leader);
+    world.lose_transfers = false;
+    world.run_for(Duration::from_secs(1));
+    let next = world.elect();
+    assert_ne!(next, leader);
+    world.write(next, put("b", "1")).unwrap();
 }

@@ -51,8 +51,8 @@ pub struct Group {
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
     purge_asked: Mutex<Asked>,
-    /// When this replica last tried to hand leadership over.
-    handed_over: Mutex<Option<Instant>>,
+    /// The term in which this replica last tried to hand leadership over, and when.
+    handed_over: Mutex<Option<(u64, Instant)>>,
     /// The last membership applied.
     membership: Arc<Mutex<StoredMembershipOf<TypeConfig>>>,
     metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
@@ -370,7 +370,11 @@ impl Group {
         let heard = mono();
         let (mark, leader) = (append.mark, append.vote.node.node);
         // As if it had been lost: the reserve is for what makes room.
-        let needs_room = append.entries.iter().any(|entry| entry.payload.needs_room());
+        // A new leader also asks with entries that are here already.
+        let needs_room = append
+            .entries
+            .iter()
+            .any(|entry| entry.payload.needs_room() && !self.log.has(entry.position));
         if needs_room && lock(&self.shared.health).is_critical() {
             return AppendReply::Failed;
         }
@@ -515,6 +519,7 @@ impl Group {
         let leader = metrics.current_leader.map(|leader| leader.node);
         let role = (role(metrics.state), metrics.current_term, leader);
         let leads = role.0 == Role::Leader;
+        let leads_term = leads.then_some(role.1);
         self.repair.leads(leads.then_some(role.1));
         // A leader without followers is its own quorum, at any time.
         let alone = self.shared.config.nodes.len() == 1;
@@ -536,21 +541,30 @@ impl Group {
         }
         drop(level);
         self.compact();
-        if leads {
-            self.hand_over();
+        if let Some(term) = leads_term {
+            self.hand_over(term);
         }
     }
 
     /// Lets somebody else lead whose disk is well, if this replica's is not.
-    fn hand_over(&self) {
-        let now = mono();
-        let due =
-            || lock(&self.handed_over).is_none_or(|at| now.since(at) >= limits::HAND_OVER_EVERY);
-        if !lock(&self.shared.health).is_ailing(now) || !due() {
+    fn hand_over(&self, term: u64) {
+        let (now, handed) = (mono(), *lock(&self.handed_over));
+        let since = handed.map(|(_, at)| now.since(at));
+        // From the first word of it on, openraft's leader proposes nothing and answers no read in
+        // this term. If the word was lost it must be said again, to whoever hears it: the followers
+        // still hear heartbeats, so nobody else would end this.
+        let begun = handed.is_some_and(|(begun, _)| begun == term);
+        let pause = if begun {
+            self.shared.config.timing.election_max * 2
+        } else {
+            limits::HAND_OVER_EVERY
+        };
+        let ailing = || lock(&self.shared.health).is_ailing(now);
+        if since.is_some_and(|since| since < pause) || !begun && !ailing() {
             return;
         }
-        let Some(to) = self.fit_to_lead() else { return };
-        *lock(&self.handed_over) = Some(now);
+        let Some(to) = self.fit_to_lead(begun) else { return };
+        *lock(&self.handed_over) = Some((term, now));
         let event = Event::HandsOver { group: self.id, to: to.node };
         self.shared.emit(Effect::Event(event));
         let raft = self.raft.clone();
@@ -559,20 +573,25 @@ impl Group {
         });
     }
 
-    /// A voter that is well, answers, and has everything this leader has.
-    fn fit_to_lead(&self) -> Option<ReplicaId> {
+    /// A voter that is well, answers, and has everything this leader has; if `any`, one that is not
+    /// well will do.
+    fn fit_to_lead(&self, any: bool) -> Option<ReplicaId> {
         let metrics = self.metrics.borrow_watched();
         let (heard, matched) = (metrics.heartbeat.as_ref()?, metrics.replication.as_ref()?);
         let health = lock(&self.shared.health);
-        let fit = |voter: &ReplicaId| {
+        let answers = |voter: &ReplicaId| {
             let heard = heard.get(voter).copied().flatten().map(|heard| heard.into_inner());
-            let answers =
-                heard.is_some_and(|at| mono().since(at) <= self.shared.config.timing.election_max);
-            let matched = matched.get(voter).copied().flatten().map(|matched| matched.index);
-            let level = matched >= metrics.last_log_index;
-            *voter != self.shared.replica && health.is_well(*voter) && answers && level
+            heard.is_some_and(|at| mono().since(at) <= self.shared.config.timing.election_max)
         };
-        metrics.membership_config.membership().voter_ids().find(fit)
+        let level = |voter: &ReplicaId| {
+            let matched = matched.get(voter).copied().flatten().map(|matched| matched.index);
+            matched >= metrics.last_log_index
+        };
+        let voters: Vec<ReplicaId> = metrics.membership_config.membership().voter_ids().collect();
+        let others = || voters.iter().filter(|&&voter| voter != self.shared.replica);
+        let able = || others().filter(|voter| answers(voter) && level(voter));
+        let well = able().find(|&&voter| health.is_well(voter));
+        well.or_else(|| able().next().filter(|_| any)).copied()
     }
 
     /// See [`GroupStatus`].

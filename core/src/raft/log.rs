@@ -161,6 +161,13 @@ impl Log {
         bytes / limits::AWAITED_CHECKPOINTS_MAX > sizes.checkpoint_bytes
     }
 
+    /// Whether the entry at `position` is there.
+    pub fn has(&self, position: LogPosition) -> bool {
+        let state = lock(&self.state);
+        let entry = state.read(position.index..=position.index).next();
+        entry.is_some_and(|entry| convert::position(&entry.log_id) == position)
+    }
+
     /// The first entry that is there, as an index.
     pub fn first(&self) -> u64 {
         lock(&self.state).first()

@@ -30,6 +30,8 @@ pub struct World {
     pub dropped_implausible: usize,
     /// Bytes of the largest message sent.
     pub largest_message: usize,
+    /// Whether what hands leadership over is lost.
+    pub lose_transfers: bool,
     /// Chunks of snapshots that were sent, and which of them are lost.
     pub chunks: usize,
     pub lost_chunks: std::ops::Range<usize>,
@@ -143,6 +145,7 @@ impl World {
             dropped_other_incarnation: 0,
             dropped_implausible: 0,
             largest_message: 0,
+            lose_transfers: false,
             chunks: 0,
             lost_chunks: 0..0,
             sent_snapshot_bytes: 0,
@@ -372,6 +375,9 @@ impl World {
         match effect {
             Effect::Send { to, message } => {
                 self.largest_message = self.largest_message.max(codec::encode(&message).len());
+                if self.lose_transfers && matches!(message.body, message::Body::Transfer(_)) {
+                    return;
+                }
                 if let message::Body::Snapshot(chunk) = &message.body {
                     self.sent_snapshot_bytes += chunk.bytes.0.len() as u64;
                     self.snapshot_bytes = chunk.length;
