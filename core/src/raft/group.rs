@@ -51,8 +51,8 @@ pub struct Group {
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
     purge_asked: Mutex<Asked>,
-    /// The term in which this replica last tried to hand leadership over, and when.
-    handed_over: Mutex<Option<(u64, Instant)>>,
+    /// When this replica last tried to hand leadership over.
+    handed_over: Mutex<Option<Instant>>,
     /// The last membership applied.
     membership: Arc<Mutex<StoredMembershipOf<TypeConfig>>>,
     metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
@@ -519,7 +519,6 @@ impl Group {
         let leader = metrics.current_leader.map(|leader| leader.node);
         let role = (role(metrics.state), metrics.current_term, leader);
         let leads = role.0 == Role::Leader;
-        let leads_term = leads.then_some(role.1);
         self.repair.leads(leads.then_some(role.1));
         // A leader without followers is its own quorum, at any time.
         let alone = self.shared.config.nodes.len() == 1;
@@ -541,30 +540,21 @@ impl Group {
         }
         drop(level);
         self.compact();
-        if let Some(term) = leads_term {
-            self.hand_over(term);
+        if leads {
+            self.hand_over();
         }
     }
 
-    /// Lets somebody else lead whose disk is well, if this replica's is not.
-    fn hand_over(&self, term: u64) {
-        let (now, handed) = (mono(), *lock(&self.handed_over));
-        let since = handed.map(|(_, at)| now.since(at));
-        // From the first word of it on, openraft's leader proposes nothing and answers no read in
-        // this term. If the word was lost it must be said again, to whoever hears it: the followers
-        // still hear heartbeats, so nobody else would end this.
-        let begun = handed.is_some_and(|(begun, _)| begun == term);
-        let pause = if begun {
-            self.shared.config.timing.election_max * 2
-        } else {
-            limits::HAND_OVER_EVERY
-        };
-        let ailing = || lock(&self.shared.health).is_ailing(now);
-        if since.is_some_and(|since| since < pause) || !begun && !ailing() {
+    /// Lets somebody else lead whose disk is well, if this replica's is not. From its word on this
+    /// leader sends no heartbeats, so if the word is lost the others elect somebody in their time.
+    fn hand_over(&self) {
+        let now = mono();
+        let due = lock(&self.handed_over).is_none_or(|at| now.since(at) >= limits::HAND_OVER_EVERY);
+        if !due || !lock(&self.shared.health).is_ailing(now) {
             return;
         }
-        let Some(to) = self.fit_to_lead(begun) else { return };
-        *lock(&self.handed_over) = Some((term, now));
+        let Some(to) = self.fit_to_lead() else { return };
+        *lock(&self.handed_over) = Some(now);
         let event = Event::HandsOver { group: self.id, to: to.node };
         self.shared.emit(Effect::Event(event));
         let raft = self.raft.clone();
@@ -573,9 +563,8 @@ impl Group {
         });
     }
 
-    /// A voter that is well, answers, and has everything this leader has; if `any`, one that is not
-    /// well will do.
-    fn fit_to_lead(&self, any: bool) -> Option<ReplicaId> {
+    /// A voter that is well, answers, and has everything this leader has.
+    fn fit_to_lead(&self) -> Option<ReplicaId> {
         let metrics = self.metrics.borrow_watched();
         let (heard, matched) = (metrics.heartbeat.as_ref()?, metrics.replication.as_ref()?);
         let health = lock(&self.shared.health);
@@ -587,11 +576,13 @@ impl Group {
             let matched = matched.get(voter).copied().flatten().map(|matched| matched.index);
             matched >= metrics.last_log_index
         };
-        let voters: Vec<ReplicaId> = metrics.membership_config.membership().voter_ids().collect();
-        let others = || voters.iter().filter(|&&voter| voter != self.shared.replica);
-        let able = || others().filter(|voter| answers(voter) && level(voter));
-        let well = able().find(|&&voter| health.is_well(voter));
-        well.or_else(|| able().next().filter(|_| any)).copied()
+        let fit = |voter: &ReplicaId| {
+            *voter != self.shared.replica
+                && health.is_well(*voter)
+                && answers(voter)
+                && level(voter)
+        };
+        metrics.membership_config.membership().voter_ids().find(fit)
     }
 
     /// See [`GroupStatus`].
