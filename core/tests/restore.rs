@@ -177,7 +177,7 @@ fn three_nodes_grow_from_one_that_was_restored() {
 fn a_crash_while_the_cluster_grows_is_harmless() {
     for storage in BOTH {
         let before = before(storage);
-        for delay in (0..1_200).step_by(75) {
+        for delay in (0..1_200).step_by(200) {
             for victim in 0..3 {
                 let mut world = world(3, 80 + delay, storage);
                 world.restore(0, &before.backup);
