@@ -1,4 +1,4 @@
-//! `GET /v1/backup`: streams the state of every namespace, as this node has applied it.
+//! `GET /v1/backup`: streams the state of every namespace, as this node has applied it (S0-143).
 //!
 //! Everything acknowledged before the request came is in it: a linearizable read of each namespace says
 //! how far the node must have come, and then the views are taken, at once for all. A view costs
@@ -65,7 +65,7 @@ struct State {
 }
 
 enum Rows {
-    Here(StoreView),
+    Here(Box<StoreView>),
     Outside(Arc<dyn View>),
 }
 
@@ -151,7 +151,7 @@ async fn look(
 ) -> Result<Option<(Meta, Rows)>, Problem> {
     if storage == Storage::Memory {
         let view = api.core.view(group).await;
-        return Ok(view.map(|view| (view.meta().clone(), Rows::Here(view))));
+        return Ok(view.map(|view| (view.meta().clone(), Rows::Here(Box::new(view)))));
     }
     let backend = api.backups.backend.as_ref().and_then(Weak::upgrade);
     let backend = backend.ok_or_else(|| unavailable("the node is stopping"))?;
@@ -244,7 +244,7 @@ impl Outlet {
             };
             match rows {
                 Rows::Here(view) => {
-                    Encoder::new(origin, view).try_for_each(|block| section(&block))?;
+                    Encoder::new(origin, *view).try_for_each(|block| section(&block))?;
                 }
                 Rows::Outside(view) => snapshot::export(view.as_ref(), group, &mut section)?,
             }

@@ -1,4 +1,4 @@
-//! `understudy restore`: the data folder of the first node of a new cluster, made of a backup.
+//! `understudy restore`: the data folder of the first node of a new cluster, made of a backup (S0-144).
 //!
 //! Every namespace begins with this node as its only voter. The other nodes start with empty folders,
 //! and the leader takes them in one after the other (ADR 9), each by a committed change, so a crash
@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use indicatif::ProgressBar;
 use understudy_core::disk::Folder as DiskFolder;
 use understudy_core::message::LogPosition;
 use understudy_core::snapshot::{Rehome, SnapshotError};
@@ -40,7 +41,9 @@ pub fn restore(file: &Path, config: &Path, json: bool) -> anyhow::Result<ExitCod
     let places = places(&contents, &config)?;
     let identity = Folder::restore(&config, |identity, files| {
         let mut fill = Fill { identity, files, places: &places, open: None, done: Vec::new() };
-        fill.all(file)?;
+        let bar = load::progress_bar(contents.bytes, "writing", json);
+        fill.all(file, &bar)?;
+        bar.finish_and_clear();
         Ok(fill.done)
     })?;
     contents.say(file, start.elapsed().as_secs_f64(), json)?;
@@ -93,12 +96,13 @@ struct State {
 }
 
 impl Fill<'_> {
-    fn all(&mut self, file: &Path) -> anyhow::Result<()> {
+    fn all(&mut self, file: &Path, bar: &ProgressBar) -> anyhow::Result<()> {
         let mut reader = Reader::default();
         let mut result = Ok(());
         // Once more from the front, and checked once more: the file may have changed since.
         each_piece(file, &mut |bytes| {
             reader.push(bytes);
+            bar.inc(bytes.len() as u64);
             while let Some(piece) = reader.next_piece()? {
                 if result.is_ok() {
                     result = match piece {

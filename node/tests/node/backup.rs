@@ -237,7 +237,7 @@ fn a_download_that_is_cut_off_leaves_no_file() {
 #[test]
 fn one_backup_at_a_time_and_none_without_a_quorum() {
     let mut world = World::start(3);
-    let large = vec![b'1'; 1_000_000];
+    let large = format!("\"{}\"", "x".repeat(1_000_000)).into_bytes();
     for n in 0..40 {
         let path = format!("/v1/namespaces/default/actors/large-{n}");
         assert_eq!(ask(world.api(0), "PUT", &path, &[], &large).status, 201);

@@ -22,7 +22,7 @@ fn state(storage: Storage) -> State {
     assembler.push(SNAPSHOT).unwrap();
     let (header, store) = assembler.finish().unwrap();
     let rows = if storage == Storage::Memory {
-        Rows::Here(store.view())
+        Rows::Here(Box::new(store.view()))
     } else {
         let backend = MemoryBackend::default();
         let mut source = |from: u64, length: usize| {
