@@ -14,7 +14,7 @@ use crate::types::{ClusterId, GroupId, Namespace, NodeId};
 pub struct ClusterConfig {
     /// The cluster's name.
     pub cluster: ClusterId,
-    /// The voters, ascending.
+    /// The members, ascending. A group that has fewer voters takes the others in.
     pub nodes: Vec<NodeId>,
     /// Each is one Raft group for now; the group's number is its place here, from 1.
     pub namespaces: Vec<Namespace>,

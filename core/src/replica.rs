@@ -13,7 +13,7 @@ use crate::event::{DropReason, Event};
 use crate::formation::Formation;
 use crate::input::{Input, ReadLevel, Request, RequestId};
 use crate::limits;
-use crate::message::{Body, Exchange, Message};
+use crate::message::{Body, Exchange, LogPosition, Message, Vote};
 use crate::raft::executor::{self, Executor, lock};
 use crate::raft::group::{Group, Start};
 use crate::raft::shared::{Shared, mono};
@@ -21,6 +21,7 @@ use crate::recovery::{self, Groups};
 use crate::seed::Seed;
 use crate::startup;
 use crate::status::{GroupStatus, Status};
+use crate::store::StoreView;
 use crate::types::{
     ActorId, Boot, GroupId, Identity, Incarnation, Instant, NodeId, Now, OpId, Record, ReplicaId,
 };
@@ -118,6 +119,35 @@ impl Replica {
             for (group, _) in config.groups() {
                 let end = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 frame::encode(bytes, seed, end, 0, &WalRecord::Founder(group, lost));
+            }
+        }
+        ops
+    }
+
+    /// What makes the log of the first node of a cluster that goes on from a backup. Each of `groups`
+    /// has its state in the folder already, as a snapshot that ends at the given position (see
+    /// [`crate::snapshot::Rehome`]), and this replica as its only voter; the others are taken in by
+    /// repair. A group that is not among them is a new one, and begins as any other.
+    pub fn format_restored(
+        config: &ClusterConfig,
+        identity: &Identity,
+        groups: &[(GroupId, LogPosition)],
+    ) -> Vec<DiskOp> {
+        let mut ops = Replica::format(identity, &config.log);
+        if let Some(DiskOp::Write { bytes, .. }) = ops.get_mut(1) {
+            let seed = frame::seed(identity);
+            let mut push = |record: &WalRecord| {
+                let end = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                frame::encode(bytes, seed, end, 0, record);
+            };
+            for (group, namespace) in config.groups() {
+                let restored = groups.iter().find(|(restored, _)| *restored == group);
+                let Some(&(_, position)) = restored else { continue };
+                let vote = Vote { term: position.term, node: identity.replica(), committed: false };
+                push(&WalRecord::Namespace(group, namespace.clone()));
+                // With a vote a group is not new: nobody will be asked to begin it.
+                push(&WalRecord::Vote(group, vote));
+                push(&WalRecord::Purge(group, position));
             }
         }
         ops
@@ -265,6 +295,12 @@ impl Replica {
         for group in self.node.groups.values() {
             group.check();
         }
+    }
+
+    /// A look at the whole state of a group, as this replica has applied it, in O(1). `None` where the
+    /// rows are in a backend, whose own snapshot shows them, or when the group has not started.
+    pub fn view(&self, group: GroupId) -> Option<StoreView> {
+        self.node.groups.get(&group)?.view()
     }
 
     /// Every actor of a group, in order of id.

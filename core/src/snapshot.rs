@@ -8,24 +8,28 @@
 //!
 //! [`Encoder`] reads a [`StoreView`](crate::store::StoreView), [`export`] a backend's view.
 //! [`Decoder`] takes bytes as they come; [`Assembler`] makes a store in memory of them, [`import`]
-//! the rows of a backend.
+//! the rows of a backend. [`Rehome`] makes of one group's snapshot the first state of another cluster's
+//! group.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, View};
 use crate::store::Meta;
 use crate::store::keys::Origin;
+use crate::types::GroupId;
 
 mod block;
 mod decode;
 mod encode;
 mod install;
+mod rehome;
 
 pub use decode::{Assembler, Decoder, Item};
 pub use encode::{Encoder, export};
 pub use install::{import, sweep};
+pub use rehome::Rehome;
 
 pub(crate) use encode::{damaged, each_row, state_of};
 
@@ -90,6 +94,14 @@ pub type Source<'a> = dyn FnMut(u64, usize) -> Result<Vec<u8>, BackendError> + '
 /// What the source said, or the first thing that is wrong with the bytes.
 pub fn verify(source: &mut Source<'_>) -> Result<SnapshotHeader, ReadError> {
     read(source, &mut |_| Ok(()))
+}
+
+/// What the state of `group` that `view` shows says of itself; `None` when nothing of it is there.
+///
+/// # Errors
+/// What the view said; damaged rows, when what is there is not a state.
+pub fn meta_of(view: &dyn View, group: GroupId) -> Result<Option<Meta>, BackendError> {
+    Ok(state_of(view, group)?.map(|(_, meta)| meta))
 }
 
 /// Bytes asked of a source at once.

@@ -42,17 +42,17 @@ fn check_groups(config: &ClusterConfig, recovered: &Recovered) -> Result<(), Str
                  put the namespaces back into their old order"
             ));
         }
-        // Two sets of nodes that each think they are the voters could both commit (X-06). A member's
-        // data folder may have been replaced, or be replaced just now; the members are the same.
-        for voters in image.members().into_iter().flat_map(|members| &members.configs) {
-            let voters: BTreeSet<NodeId> = voters.iter().map(|voter| voter.node).collect();
-            if !voters.iter().eq(&config.nodes) {
-                return Err(format!(
-                    "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
-                     lists {:?}; members cannot be changed by editing it: put the old list back",
-                    config.nodes
-                ));
-            }
+        // Members join and leave by the group's own decision. Whoever is listed and has no vote yet is
+        // taken in by the leader (a restored cluster begins with one voter). Whoever has one must
+        // be listed: nobody would listen to it, and the others might be no majority (X-06).
+        let members = image.members().into_iter().flat_map(|members| &members.configs);
+        let voters: BTreeSet<NodeId> = members.flatten().map(|voter| voter.node).collect();
+        if !voters.iter().all(|voter| config.nodes.contains(voter)) {
+            return Err(format!(
+                "the voters of namespace `{namespace}` are nodes {voters:?}, the configuration \
+                 lists only {:?}; members cannot be removed by editing it: put the old list back",
+                config.nodes
+            ));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 //! | `GET`, `HEAD` same | read, `?level=linearizable` (default) or `eventual` |
 //! | `DELETE` same | delete, returns the old document |
 //! | `GET /v1/status` | what this node knows |
+//! | `GET /v1/backup` | the state of every namespace, as a file |
 //! | `GET /healthz`, `/readyz` | the process works; it knows a leader in every namespace |
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use understudy_core::{Namespace, NodeId};
 use crate::driver::Core;
 
 pub mod actor;
+pub mod backup;
 pub mod document;
 pub mod problem;
 pub mod request;
@@ -40,6 +42,8 @@ pub struct Api {
     pub node: NodeId,
     /// For the status page: where the members' APIs are.
     pub members: Vec<(NodeId, String)>,
+    /// What backups are made from.
+    pub backups: backup::Source,
 }
 
 /// Every route.
@@ -49,6 +53,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/namespaces/{ns}/actors/{id}", any(one_actor))
         .route("/v1/namespaces/{ns}/actors/", any(no_id))
         .route("/v1/status", any(status))
+        .route("/v1/backup", any(backup_all))
         .route("/healthz", any(healthz))
         .route("/readyz", any(readyz))
         .fallback(unknown_route)
@@ -92,6 +97,14 @@ async fn status(State(api): State<Arc<Api>>, request: Request<Body>) -> Response
     answer(request, async |request| {
         only_get(&request)?;
         status::status(&api).await
+    })
+    .await
+}
+
+async fn backup_all(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    answer(request, async |request| match *request.method() {
+        Method::GET => backup::backup(&api).await,
+        _ => Err(Problem::method(request.method(), "GET")),
     })
     .await
 }

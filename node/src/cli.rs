@@ -22,7 +22,7 @@ use crate::load::{self, Summary};
 use crate::pace::Pace;
 use crate::say::say;
 use crate::verify::{self, Index, Verdict};
-use crate::{demo, dev, serve};
+use crate::{backup, demo, dev, serve};
 
 /// A replicated store of versioned JSON actors.
 #[derive(Debug, Parser)]
@@ -100,6 +100,22 @@ enum Command {
     Load(DocumentsArgs),
     /// Read every document of a file back and compare.
     Verify(DocumentsArgs),
+    /// Write the state of every namespace to a file, while the cluster goes on.
+    ///
+    /// Everything acknowledged before it is in it. The file is checked while it is received, and is
+    /// there only when all of it is.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Backup(BackupArgs),
+    /// Make the data folder of the first node of a new cluster from a backup.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Print one JSON object and no progress.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for your shell.
     Completions {
         /// Which shell.
@@ -153,6 +169,32 @@ struct TargetArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    #[command(subcommand)]
+    command: Option<BackupCommand>,
+    /// The new file.
+    #[arg(long, value_name = "FILE", required = true)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    endpoints: EndpointsArg,
+    /// Print one JSON object and no progress.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum BackupCommand {
+    /// Check every byte of a backup, and show what is in it.
+    Verify {
+        /// The backup.
+        file: PathBuf,
+        /// Print one JSON object and no progress.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -286,6 +328,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Load(args) => return block_on(run_load(args)),
         Command::Verify(args) => return block_on(run_verify(args)),
+        Command::Backup(args) => return run_backup(args),
+        Command::Restore { file, config, json } => {
+            return backup::restore::restore(&file, &config.config, json);
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "understudy", &mut io::stdout());
         }
@@ -310,6 +356,15 @@ fn run_serve(args: &ServeArgs) -> anyhow::Result<()> {
         serve::die_with(parent)?;
     }
     serve::serve(config)
+}
+
+fn run_backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
+    if let Some(BackupCommand::Verify { file, json }) = args.command {
+        return backup::run_verify(&file, json);
+    }
+    let out = args.out.context("give the new file with `--out`")?;
+    let client = Client::new(&args.endpoints.endpoints)?;
+    block_on(backup::download::download(&client, &out, args.json))
 }
 
 fn run_dev(args: DevArgs) -> anyhow::Result<()> {

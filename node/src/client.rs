@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderName};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as Http;
@@ -166,6 +166,43 @@ impl Client {
             Ok(reply) => reply,
             Err(_) => bail!("no answer within {} ms", wait.as_millis()),
         }
+    }
+}
+
+impl Client {
+    /// Asks one endpoint after the other, once each, for an answer that is read as it comes.
+    ///
+    /// # Errors
+    /// When none of them gives one: what each said.
+    pub async fn stream(&self, call: &Call) -> anyhow::Result<Incoming> {
+        let mut heard = Vec::new();
+        for endpoint in &self.endpoints {
+            match self.open(endpoint, call).await {
+                Ok(body) => return Ok(body),
+                Err(error) => heard.push(format!("{endpoint}: {error:#}")),
+            }
+        }
+        bail!("no endpoint gives it ({})", heard.join("; "))
+    }
+
+    async fn open(&self, endpoint: &str, call: &Call) -> anyhow::Result<Incoming> {
+        let request = Request::builder()
+            .method(&call.method)
+            .uri(format!("http://{endpoint}{}", call.path))
+            .body(Full::new(call.body.clone()))
+            .context("not a request")?;
+        let asked = tokio::time::timeout(limits::STREAM_TIMEOUT, self.http.request(request)).await;
+        let Ok(response) = asked else {
+            bail!("no answer within {} s", limits::STREAM_TIMEOUT.as_secs());
+        };
+        let (parts, body) = response.map_err(root)?.into_parts();
+        if parts.status.is_success() {
+            return Ok(body);
+        }
+        let body = Limited::new(body, limits::ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+        let reply = Reply { status: parts.status, headers: parts.headers, body, retries: 0 };
+        bail!("{}", reply.refusal().detail)
     }
 }
 

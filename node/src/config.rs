@@ -221,6 +221,15 @@ impl NodeConfig {
     }
 }
 
+impl From<Storage> for StorageWord {
+    fn from(storage: Storage) -> StorageWord {
+        match storage {
+            Storage::Memory => StorageWord::Memory,
+            Storage::Backend => StorageWord::RocksDb,
+        }
+    }
+}
+
 impl StorageWord {
     fn storage(self) -> Storage {
         match self {
@@ -231,11 +240,7 @@ impl StorageWord {
 }
 
 fn storage_words(storage: &BTreeMap<Namespace, Storage>) -> BTreeMap<String, StorageWord> {
-    let word = |storage: &Storage| match storage {
-        Storage::Memory => StorageWord::Memory,
-        Storage::Backend => StorageWord::RocksDb,
-    };
-    storage.iter().map(|(name, storage)| (name.to_string(), word(storage))).collect()
+    storage.iter().map(|(name, storage)| (name.to_string(), (*storage).into())).collect()
 }
 
 fn log_sizes(section: &LogSection) -> anyhow::Result<LogSizes> {

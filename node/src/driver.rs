@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select_biased};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
+use understudy_core::store::StoreView;
 use understudy_core::{
-    Effect, Event, Failure, Input, Message, NodeId, Queue, Replica, Request, RequestId, Response,
-    Status,
+    Effect, Event, Failure, GroupId, Input, Message, NodeId, Queue, Replica, Request, RequestId,
+    Response, Status,
 };
 
 use crate::abort::AbortOnPanic;
@@ -41,6 +42,7 @@ enum Ask {
         reply: oneshot::Sender<Response>,
     },
     Status(oneshot::Sender<Status>),
+    View(GroupId, oneshot::Sender<Option<StoreView>>),
     Stop,
 }
 
@@ -165,6 +167,14 @@ impl Core {
         tokio::time::timeout(limits::API_GRACE, answer).await.ok()?.ok()
     }
 
+    /// A look at the whole state of a group in memory; `None` when there is none, or the core thread
+    /// does not answer.
+    pub async fn view(&self, group: GroupId) -> Option<StoreView> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(Ask::View(group, reply)).ok()?;
+        tokio::time::timeout(limits::API_GRACE, answer).await.ok()?.ok()?
+    }
+
     /// Turns stepped since the start.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
@@ -279,6 +289,9 @@ impl Driver {
             None | Some(Ask::Stop) => self.stopping = true,
             Some(Ask::Status(reply)) => {
                 let _ = reply.send(self.replica.status());
+            }
+            Some(Ask::View(group, reply)) => {
+                let _ = reply.send(self.replica.view(group));
             }
             // Whoever asked has gone: the place is free again before the core hears of it.
             Some(Ask::Request { reply, .. }) if reply.is_closed() => {}

@@ -1,7 +1,8 @@
 //! The data folder: who it belongs to, its log file, and the lock that keeps it to one process.
 //!
 //! ```text
-//! DATA_DIR/identity.toml   cluster, node, incarnation; written by `init`, and anew by a set-aside
+//! DATA_DIR/identity.toml   cluster, node, incarnation; written by `init` or `restore`, and anew by a
+//!                          set-aside
 //! DATA_DIR/lock            flock, held while a process serves the folder
 //! DATA_DIR/wal/            the segments of the write-ahead log, in the core's format
 //! DATA_DIR/snap/           checkpoints and snapshots, in the core's format
@@ -21,8 +22,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
+use understudy_core::message::LogPosition;
 use understudy_core::{
-    ClusterConfig, ClusterId, DiskOp, Identity, Incarnation, NodeId, Replica, disk,
+    ClusterConfig, ClusterId, DiskOp, GroupId, Identity, Incarnation, NodeId, Replica, disk,
 };
 
 use crate::config::NodeConfig;
@@ -58,19 +60,55 @@ impl Folder {
     /// One line, for a folder that is not empty or cannot be written.
     pub fn init(config: &NodeConfig) -> anyhow::Result<Identity> {
         let path = &config.data_dir;
+        Folder::ensure_empty(config)?;
+        let identity = new_identity(config)?;
+        write_folder(path, &identity, &Replica::format(&identity, &config.cluster.log))
+            .with_context(|| format!("cannot write to `{}`", path.display()))?;
+        Ok(identity)
+    }
+
+    /// Refuses a folder that is in use, or was.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn ensure_empty(config: &NodeConfig) -> anyhow::Result<()> {
+        let path = &config.data_dir;
         ensure!(
             is_empty(path)?,
             "`{}` is not empty; give a new member an empty folder, or run `understudy serve` if it \
              is this member's own",
             path.display()
         );
-        let identity = Identity {
-            cluster: config.cluster.cluster.clone(),
-            node: config.node,
-            incarnation: Incarnation(random()?),
+        Ok(())
+    }
+
+    /// Makes the folder of the first node of a cluster that goes on from a backup. `fill` writes the
+    /// groups' states into it, durably, and says where each ends; the identity comes last.
+    ///
+    /// # Errors
+    /// One line; whatever was made is removed again.
+    pub fn restore(
+        config: &NodeConfig,
+        fill: impl FnOnce(&Identity, &Files) -> anyhow::Result<Vec<(GroupId, LogPosition)>>,
+    ) -> anyhow::Result<Identity> {
+        let path = &config.data_dir;
+        Folder::ensure_empty(config)?;
+        let (was_there, identity) = (path.exists(), new_identity(config)?);
+        let make = || {
+            let cannot = || format!("cannot write to `{}`", path.display());
+            fs::create_dir_all(path.join(disk::Folder::Snap.as_str())).with_context(cannot)?;
+            let groups = fill(&identity, &Files::new(path))?;
+            let log = Replica::format_restored(&config.cluster, &identity, &groups);
+            write_folder(path, &identity, &log).with_context(cannot)
         };
-        write_folder(path, &identity, &Replica::format(&identity, &config.cluster.log))
-            .with_context(|| format!("cannot write to `{}`", path.display()))?;
+        if let Err(error) = make() {
+            // It was empty, so all of this is ours.
+            let _ = fs::remove_dir_all(path);
+            if was_there {
+                let _ = fs::create_dir(path);
+            }
+            return Err(error);
+        }
         Ok(identity)
     }
 
@@ -183,6 +221,11 @@ impl Folder {
     }
 }
 
+fn new_identity(config: &NodeConfig) -> anyhow::Result<Identity> {
+    let (cluster, node) = (config.cluster.cluster.clone(), config.node);
+    Ok(Identity { cluster, node, incarnation: Incarnation(random()?) })
+}
+
 /// 64 random bits of the operating system.
 ///
 /// # Errors
@@ -223,6 +266,14 @@ fn write_folder(path: &Path, identity: &Identity, log: &[DiskOp]) -> std::io::Re
     write_synced(&path.join("identity.new"), text.as_bytes())?;
     fs::rename(path.join("identity.new"), path.join("identity.toml"))?;
     sync_dir(path)?;
+    sync_parent(path)
+}
+
+/// Makes what stands under the name `path` durable: its folder's list of names.
+///
+/// # Errors
+/// What the system said.
+pub fn sync_parent(path: &Path) -> std::io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => sync_dir(Path::new(".")),
@@ -244,7 +295,7 @@ fn read_identity(path: &Path) -> anyhow::Result<Identity> {
     let text = fs::read_to_string(&file).with_context(|| {
         format!(
             "`{}` is not a complete data folder: cannot read `identity.toml`; if `understudy init` \
-             was cut off, empty the folder and run it again",
+             or `restore` was cut off, empty the folder and run it again",
             path.display()
         )
     })?;

@@ -15,6 +15,7 @@ compile_error!("planted bugs are for the simulator; build the node without `--cf
 
 pub mod abort;
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod clock;

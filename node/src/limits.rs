@@ -91,6 +91,15 @@ pub const API_GRACE: Duration = Duration::from_secs(1);
 /// Time for open requests to end when the node stops.
 pub const STOP_GRACE: Duration = Duration::from_millis(500);
 
+/// Records of a backup between the thread that makes them and the client's connection.
+pub const BACKUP_QUEUE_MAX: usize = 16;
+/// A backup of which nothing was read, or nothing came, for so long is given up.
+pub const BACKUP_STALL: Duration = Duration::from_secs(60);
+/// How often a node that is behind looks whether it has come far enough for a backup.
+pub const BACKUP_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What a client hears as the time to wait when another backup is under way.
+pub const BACKUP_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// Bytes of one line of a documents file.
 pub const LINE_BYTES_MAX: usize = core::VALUE_BYTES_MAX + 2;
 /// Bad lines and failed documents that are printed one by one; the rest are counted.
@@ -99,6 +108,8 @@ pub const PROBLEMS_SHOWN_MAX: usize = 20;
 pub const CONCURRENCY_MAX: usize = 1024;
 /// One try at one endpoint before the client asks the next.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// To the first byte of an answer that is read as it comes.
+pub const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// First wait between tries.
 pub const ATTEMPT_BACKOFF_MIN: Duration = Duration::from_millis(5);
 /// Longest wait between tries.

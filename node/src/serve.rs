@@ -141,6 +141,7 @@ async fn run(
     let wal = wal::start(folder.files(), replica.segment_bytes())
         .context("cannot start the log thread")?;
     let files = files::start(folder.files()).context("cannot start the file thread")?;
+    let backups = api::backup::Source::new(config.cluster.clone(), backend.as_ref());
     let store = backend.map(|backend| store::start(backend, config.data_dir.clone()));
     let store = store.transpose().context("cannot start the store thread")?;
     let suspect = folder.suspect();
@@ -151,7 +152,7 @@ async fn run(
 
     let members: Vec<(NodeId, String)> =
         config.members.iter().map(|(node, member)| (*node, member.api.clone())).collect();
-    let api = Arc::new(Api { core: core.clone(), node: config.node, members });
+    let api = Arc::new(Api { core: core.clone(), node: config.node, members, backups });
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(api::server::serve(api_listener, api::router(api), stopped));
     info!(

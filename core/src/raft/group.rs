@@ -27,8 +27,7 @@ use crate::input::RequestId;
 use crate::limits;
 use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message, Vote};
 use crate::status::GroupStatus;
-use crate::store::Store;
-use crate::store::keys;
+use crate::store::{Store, StoreView, keys};
 use crate::types::{
     ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, ReplicaId, Timestamp,
 };
@@ -520,8 +519,8 @@ impl Group {
         let role = (role(metrics.state), metrics.current_term, leader);
         let leads = role.0 == Role::Leader;
         self.repair.leads(leads.then_some(role.1));
-        // A leader without followers is its own quorum, at any time.
-        let alone = self.shared.config.nodes.len() == 1;
+        // A leader without other voters is its own quorum, at any time.
+        let alone = metrics.membership_config.membership().voter_ids().count() == 1;
         let quorum_acked =
             metrics.last_quorum_acked.map(openraft::metrics::SerdeInstant::into_inner);
         drop(metrics);
@@ -625,6 +624,12 @@ impl Group {
         assert!(applied <= committed, "applied_le_commit_le_head: {applied} > {committed}");
         let head = self.log.head();
         assert!(committed <= head, "applied_le_commit_le_head: {committed} > {head}");
+    }
+
+    /// A look at everything applied; `None` where the rows are in a backend.
+    pub fn view(&self) -> Option<StoreView> {
+        let store = lock(&self.store);
+        (!store.is_cached()).then(|| store.view())
     }
 
     /// Every actor, in order of id.

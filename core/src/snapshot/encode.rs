@@ -159,7 +159,7 @@ pub(crate) fn damaged(what: &str) -> BackendError {
 }
 
 /// Puts rows into blocks.
-struct Writer {
+pub(super) struct Writer {
     meta: Meta,
     seed: u32,
     /// Where the next block will lie.
@@ -172,7 +172,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(origin: Origin, meta: Meta) -> (Writer, Vec<u8>) {
+    pub(super) fn begin(origin: Origin, meta: Meta) -> (Writer, Vec<u8>) {
         let (bytes, seed) = block::encode_header(&SnapshotHeader { origin, meta: meta.clone() });
         let (hash, payload) = (Box::new(Xxh3::new()), Vec::new());
         let kind = BlockKind::Actors;
@@ -182,7 +182,7 @@ impl Writer {
     }
 
     /// Adds a row; the block before it, if it does not fit in there any more.
-    fn row(&mut self, kind: BlockKind, rest: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn row(&mut self, kind: BlockKind, rest: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         let full = self.payload.len() + block::row_bytes(rest, value) > block::BLOCK_BYTES;
         let block = if full || kind != self.kind { self.close() } else { None };
         self.kind = kind;
@@ -203,7 +203,7 @@ impl Writer {
         Some(bytes)
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let mut bytes = self.close().unwrap_or_default();
         let Meta { actors, outcomes, rows_hash, .. } = self.meta;
         let footer = Footer { actors, outcomes, rows_hash, bytes_hash: self.hash.digest() };

@@ -240,6 +240,54 @@ impl World {
         self.restart(at);
     }
 
+    /// A backup of the group, as the node has applied it: the bytes of its snapshot.
+    pub fn backup(&self, at: usize) -> Vec<u8> {
+        let node = &self.nodes[at];
+        let origin = store::keys::Origin {
+            cluster: self.config.cluster.clone(),
+            group: GROUP,
+            namespace: self.config.namespaces[0].clone(),
+        };
+        if let Some(view) = self.replica(at).view(GROUP) {
+            return snapshot::Encoder::new(origin, view).flatten().collect();
+        }
+        let mut bytes = Vec::new();
+        let view = node.backend.snapshot().unwrap();
+        snapshot::export(view.as_ref(), GROUP, &mut |block| {
+            bytes.extend_from_slice(block);
+            Ok(())
+        })
+        .unwrap();
+        bytes
+    }
+
+    /// Gives the node the folder that a restore of `backup` makes, and starts it.
+    pub fn restore(&mut self, at: usize, backup: &[u8]) {
+        self.crash(at);
+        let node = &mut self.nodes[at];
+        let origin = store::keys::Origin {
+            cluster: self.config.cluster.clone(),
+            group: GROUP,
+            namespace: self.config.namespaces[0].clone(),
+        };
+        let mut rehome = snapshot::Rehome::new(origin, node.identity.replica());
+        let mut bytes = Vec::new();
+        for piece in backup.chunks(10_000) {
+            bytes.extend(rehome.push(piece).unwrap());
+        }
+        let (end, position) = rehome.finish().unwrap();
+        bytes.extend(end);
+        let file = FileName::Snapshot(GROUP, position);
+        let groups = [(GROUP, position)];
+        let log = Replica::format_restored(&self.config, &node.identity, &groups);
+        let ops = [DiskOp::Create { file, size: 0 }, DiskOp::Write { file, offset: 0, bytes }];
+        node.disk = MemoryDisk::default();
+        node.backend = MemoryBackend::default();
+        node.disk.apply(&log).unwrap();
+        node.disk.apply(&ops).unwrap();
+        self.restart(at);
+    }
+
     pub fn disk(&mut self, at: usize) -> &mut MemoryDisk {
         &mut self.nodes[at].disk
     }

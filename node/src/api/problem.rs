@@ -89,6 +89,13 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", title, detail)
     }
 
+    /// A limit of this node is reached; it says when to ask again.
+    pub fn busy(detail: &str, retry_after: Duration) -> Problem {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let problem = Problem::new(status, "busy", "The node is busy", detail);
+        Problem { retry_after: Some(retry_after), ..problem }
+    }
+
     /// Names the path it happened at.
     #[must_use]
     pub fn at(self, instance: String) -> Problem {

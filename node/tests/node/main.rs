@@ -1,6 +1,7 @@
 //! The binary as its users meet it: real processes on the loopback, real files, `kill -9`.
 
 mod api;
+mod backup;
 mod bad_input;
 mod checkpoints;
 mod crash;
