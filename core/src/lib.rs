@@ -36,6 +36,7 @@ pub mod event;
 mod files;
 mod formation;
 pub mod input;
+pub mod inspect;
 pub mod limits;
 pub mod message;
 #[cfg(sim_mutant)]

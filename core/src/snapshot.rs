@@ -27,6 +27,7 @@ pub use decode::{Assembler, Decoder, Item};
 pub use encode::{Encoder, export};
 pub use install::{import, sweep};
 
+pub(crate) use block::VERSION as FORMAT;
 pub(crate) use encode::{damaged, each_row, state_of};
 
 /// What a snapshot says of itself before its rows.

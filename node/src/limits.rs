@@ -91,6 +91,9 @@ pub const API_GRACE: Duration = Duration::from_secs(1);
 /// Time for open requests to end when the node stops.
 pub const STOP_GRACE: Duration = Duration::from_millis(500);
 
+/// Pause before a folder that is in use and looks damaged is looked at again.
+pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
 /// Bytes of one line of a documents file.
 pub const LINE_BYTES_MAX: usize = core::VALUE_BYTES_MAX + 2;
 /// Bad lines and failed documents that are printed one by one; the rest are counted.
