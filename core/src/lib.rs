@@ -37,6 +37,7 @@ mod files;
 mod formation;
 mod health;
 pub mod input;
+pub mod inspect;
 pub mod limits;
 pub mod message;
 #[cfg(sim_mutant)]

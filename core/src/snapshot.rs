@@ -31,6 +31,7 @@ pub use encode::{Encoder, export};
 pub use install::{import, sweep};
 pub use rehome::Rehome;
 
+pub(crate) use block::VERSION as FORMAT;
 pub(crate) use encode::{damaged, each_row, state_of};
 
 /// What a snapshot says of itself before its rows.

@@ -22,7 +22,7 @@ use crate::load::{self, Summary};
 use crate::pace::Pace;
 use crate::say::say;
 use crate::verify::{self, Index, Verdict};
-use crate::{backup, demo, dev, serve};
+use crate::{backup, demo, dev, serve, tools};
 
 /// A replicated store of versioned JSON actors.
 #[derive(Debug, Parser)]
@@ -116,6 +116,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the write-ahead log of a data folder.
+    #[command(subcommand)]
+    Wal(tools::WalCommand),
+    /// Look at the checkpoints and rows of a data folder.
+    #[command(subcommand)]
+    Store(tools::StoreCommand),
+    /// Say whether a data folder is whole, and what to do next.
+    ///
+    /// Looks at everything in it and changes nothing: identity, lock, log, checkpoints, RocksDB,
+    /// what was left or set aside, free space. The last two lines are the verdict and the next step.
+    Doctor(tools::DoctorArgs),
     /// Print a completion script for your shell.
     Completions {
         /// Which shell.
@@ -332,6 +343,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Restore { file, config, json } => {
             return backup::restore::restore(&file, &config.config, json);
         }
+        Command::Wal(command) => return Ok(tools::run_wal(command)),
+        Command::Store(command) => return Ok(tools::run_store(command)),
+        Command::Doctor(args) => return Ok(tools::run_doctor(&args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "understudy", &mut io::stdout());
         }

@@ -31,7 +31,7 @@ use crate::config::NodeConfig;
 use crate::files::Files;
 
 /// The version of the folder's layout.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// A folder that this process alone may use.
 #[derive(Debug)]
@@ -290,7 +290,11 @@ fn sync_dir(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn read_identity(path: &Path) -> anyhow::Result<Identity> {
+/// Whose data folder `path` is.
+///
+/// # Errors
+/// One line that says what is wrong with `identity.toml`.
+pub fn read_identity(path: &Path) -> anyhow::Result<Identity> {
     let file = path.join("identity.toml");
     let text = fs::read_to_string(&file).with_context(|| {
         format!(

@@ -39,5 +39,6 @@ pub mod rocks;
 mod say;
 pub mod serve;
 pub mod store;
+pub mod tools;
 pub mod verify;
 pub mod wal;

@@ -99,6 +99,8 @@ pub const BACKUP_STALL: Duration = Duration::from_secs(60);
 pub const BACKUP_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What a client hears as the time to wait when another backup is under way.
 pub const BACKUP_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Pause before a folder that is in use and looks damaged is looked at again.
+pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Bytes of one line of a documents file.
 pub const LINE_BYTES_MAX: usize = core::VALUE_BYTES_MAX + 2;

@@ -112,18 +112,56 @@ impl RocksStore {
     }
 }
 
+/// A database that is only looked at: nothing in its folder changes, and its rows are those of its
+/// last flush.
+pub struct RocksReader(DB);
+
+impl RocksReader {
+    /// Opens the database in the folder `path`.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub fn open(path: &Path) -> anyhow::Result<RocksReader> {
+        let flushed = Mark::of(path).read()?;
+        refuse_headless(path)?;
+        let mut options = Options::tiny().database();
+        options.create_if_missing(false);
+        let db = DB::open_for_read_only(&options, path, false).map_err(failure)?;
+        refuse_older(&db, flushed)?;
+        Ok(RocksReader(db))
+    }
+}
+
+impl View for RocksReader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        self.0.get_opt(key, &read_options()).map_err(failure)
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, BackendError> {
+        if from >= until || limit == 0 {
+            return Ok(Vec::new());
+        }
+        collect(self.0.raw_iterator_opt(scan_options(until)), from, limit)
+    }
+}
+
 fn open(path: &Path, options: Options) -> anyhow::Result<RocksStore> {
     let mark = Mark::of(path);
     let flushed = mark.read()?;
     make_folder(path)?;
     refuse_headless(path)?;
     let db = DB::open(&options.database(), path).map_err(failure)?;
-    let found = db.latest_sequence_number();
-    if found < flushed {
-        let reason = format!("it is at change {found}, and had flushed change {flushed}");
-        return Err(BackendError { reason, damaged: true }.into());
-    }
+    refuse_older(&db, flushed)?;
     Ok(RocksStore { db: Arc::new(db), mark })
+}
+
+fn refuse_older(db: &DB, flushed: u64) -> Result<(), BackendError> {
+    let found = db.latest_sequence_number();
+    if found >= flushed {
+        return Ok(());
+    }
+    let reason = format!("it is at change {found}, and had flushed change {flushed}");
+    Err(BackendError { reason, damaged: true })
 }
 
 /// Makes the folder, with a name that outlives a power failure.

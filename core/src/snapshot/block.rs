@@ -8,7 +8,8 @@ use crate::codec;
 use crate::limits;
 
 const MAGIC: &[u8; 8] = b"UNDRSNAP";
-const VERSION: u32 = 1;
+/// The version of the format.
+pub const VERSION: u32 = 1;
 /// Headers, blocks and so files begin and end at multiples of this; padding is zero.
 const ALIGN: usize = 8;
 /// Magic, version, length.

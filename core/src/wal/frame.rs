@@ -20,7 +20,8 @@ use crate::message::{LogEntry, LogPosition, Payload, Vote};
 use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId, ReplicaId};
 
 const MAGIC: &[u8; 8] = b"UNDRSTDY";
-const VERSION: u32 = 2;
+/// The version of the format.
+pub const VERSION: u32 = 2;
 const SEGMENT_FIXED: usize = 16;
 /// Bytes of a frame before its payload.
 pub const FRAME_HEADER: usize = 40;
