@@ -248,7 +248,7 @@ impl Snapshots {
         let (mut offset, mut bytes) = (0, Vec::new());
         for block in Encoder::new(self.origin.clone(), view) {
             bytes.extend(block);
-            if bytes.len() >= limits::SNAPSHOT_CHUNK_BYTES {
+            if bytes.len() >= self.shared.config.log.chunk_bytes() {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 let bytes = std::mem::take(&mut bytes);
                 ops.push(DiskOp::Write { file: part, offset, bytes });

@@ -85,7 +85,7 @@ pub async fn send(
         if silent > limits::SNAPSHOT_SILENT_MAX {
             return Err(Failed::Again);
         }
-        let read = shared.read_file(whole.file, offset, limits::SNAPSHOT_CHUNK_BYTES).await;
+        let read = shared.read_file(whole.file, offset, shared.config.log.chunk_bytes()).await;
         bytes = read.map_err(|_| Failed::Again)?;
     }
 }

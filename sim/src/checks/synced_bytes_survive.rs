@@ -23,24 +23,21 @@ pub fn check(node: NodeId, kept: u64, found: u64, synced: u64) -> Result<(), Vio
     Err(Violation::safety(NAME, why))
 }
 
-/// `node` did not start, with `error`, after a crash that damaged nothing (`damaged_at` is `None`) or
-/// with a byte that is not what was synced there.
+/// `node` did not start, with `error`, after a crash that damaged nothing, or with something that is
+/// not what was written there.
 ///
 /// # Errors
 /// There was no damage to refuse.
 pub fn check_refusal(
     node: NodeId,
     error: &dyn Display,
-    damaged_at: Option<u64>,
+    is_damaged: bool,
 ) -> Result<(), Violation> {
-    match damaged_at {
-        Some(_) => Ok(()),
-        None => {
-            let why =
-                format!("N{node} does not start after a crash, and nothing is damaged: {error}");
-            Err(Violation::safety(NAME, why))
-        }
+    if is_damaged {
+        return Ok(());
     }
+    let why = format!("N{node} does not start after a crash, and nothing is damaged: {error}");
+    Err(Violation::safety(NAME, why))
 }
 
 #[cfg(test)]
@@ -58,8 +55,8 @@ mod tests {
 
     #[test]
     fn a_node_that_refuses_a_sound_log_is_found() {
-        let refuses = |damaged_at| check_refusal(NodeId(1), &"a bad frame", damaged_at);
-        assert_eq!(refuses(None).unwrap_err().property, NAME);
-        refuses(Some(17)).expect("damage is to be refused");
+        let refuses = |is_damaged| check_refusal(NodeId(1), &"a bad frame", is_damaged);
+        assert_eq!(refuses(false).unwrap_err().property, NAME);
+        refuses(true).expect("damage is to be refused");
     }
 }
