@@ -51,6 +51,8 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
 pub const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Chunks in a row without an answer after which a transfer is begun again.
 pub const SNAPSHOT_SILENT_MAX: u32 = 5;
+/// Pause after a receiver has thrown away what it was sent of a snapshot.
+pub const SNAPSHOT_REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// How long the entries behind a snapshot stay after a follower has installed it.
 pub const AFTER_SNAPSHOT: Duration = Duration::from_secs(2);
 /// How many times over a group's log may grow beyond a checkpoint's worth for a follower that is

@@ -361,7 +361,11 @@ impl FileDisk {
 
     /// What the system calls free space: none while the disk takes no writes.
     pub fn free(&self, now: u64) -> u64 {
-        if now < self.full_until.max(self.files_full_until) { 0 } else { self.capacity.saturating_sub(self.used()) }
+        if now < self.full_until.max(self.files_full_until) {
+            0
+        } else {
+            self.capacity.saturating_sub(self.used())
+        }
     }
 
     // ---- what is done to it ---------------------------------------------------------------------

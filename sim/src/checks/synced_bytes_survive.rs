@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use understudy_core::NodeId;
+use understudy_core::{FileName, NodeId};
 
 use super::Violation;
 
@@ -23,16 +23,30 @@ pub fn check(node: NodeId, kept: u64, found: u64, synced: u64) -> Result<(), Vio
     Err(Violation::safety(NAME, why))
 }
 
+/// `node` starts. `missing` was promised and is not there; `given_up` is the newest checkpoint of a
+/// group that has nothing else, and the node removes it.
+///
+/// # Errors
+/// There is one or the other.
+pub fn check_files(
+    node: NodeId,
+    missing: Option<FileName>,
+    given_up: Option<FileName>,
+) -> Result<(), Violation> {
+    let why = match (missing, given_up) {
+        (None, None) => return Ok(()),
+        (Some(file), _) => format!("{file} of N{node} was durable, and it is gone"),
+        (None, Some(file)) => format!("N{node} removes {file}, its newest checkpoint"),
+    };
+    Err(Violation::safety(NAME, why))
+}
+
 /// `node` did not start, with `error`, after a crash that damaged nothing, or with something that is
 /// not what was written there.
 ///
 /// # Errors
 /// There was no damage to refuse.
-pub fn check_refusal(
-    node: NodeId,
-    error: &dyn Display,
-    is_damaged: bool,
-) -> Result<(), Violation> {
+pub fn check_refusal(node: NodeId, error: &dyn Display, is_damaged: bool) -> Result<(), Violation> {
     if is_damaged {
         return Ok(());
     }
@@ -51,6 +65,15 @@ mod tests {
         assert_eq!(check(node, 501, 500, 400).unwrap_err().property, NAME);
         check(node, 400, 500, 400).expect("a torn tail may go");
         check(node, 500, 500, 400).expect("unsynced bytes may stay");
+    }
+
+    #[test]
+    fn a_lost_file_is_found() {
+        let (node, file) = (NodeId(1), FileName::Segment(1));
+        for (missing, given_up) in [(Some(file), None), (None, Some(file))] {
+            assert_eq!(check_files(node, missing, given_up).unwrap_err().property, NAME);
+        }
+        check_files(node, None, None).expect("all is there");
     }
 
     #[test]

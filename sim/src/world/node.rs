@@ -7,8 +7,8 @@ use understudy_core::{
     Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Status, codec,
 };
 
-use super::{Happening, Heard, Question, STEPS_MAX, World, place};
 use super::storage::Rows;
+use super::{Happening, Heard, Question, STEPS_MAX, World, place};
 use crate::checks::{Violation, failed_sync_is_fatal, fatal_has_a_cause, reply_at_most_once};
 use crate::clock::Clock;
 use crate::dice::fold;
@@ -350,13 +350,7 @@ impl World {
         Some(fold(value, 0, effects as u64) as usize)
     }
 
-    fn after_turn(
-        &mut self,
-        id: NodeId,
-        fatal: Option<Fatal>,
-        saw_failure: bool,
-        cut_short: bool,
-    ) {
+    fn after_turn(&mut self, id: NodeId, fatal: Option<Fatal>, saw_failure: bool, cut_short: bool) {
         let damaged = fatal.is_some_and(|fatal| fatal.damaged);
         let fatal = fatal.is_some();
         let disk_failed = self.nodes[place(id)].disk_failed;

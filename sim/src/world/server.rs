@@ -3,7 +3,7 @@
 use understudy_core::event::Role;
 use understudy_core::message::SnapshotChunk;
 use understudy_core::{
-    DropReason, Event, GroupId, GroupStatus, NodeId, RepairStep, ReplicaId, Sequence,
+    DropReason, Event, GroupId, GroupStatus, NodeId, RepairStep, ReplicaId, Sequence, limits,
 };
 
 use super::{Node, World, place};
@@ -237,7 +237,18 @@ impl World {
                 reasons.push(format!("group {group}: {}", each.collect::<Vec<_>>().join(", ")));
             }
         }
+        reasons.extend(self.nodes.iter().filter_map(|node| self.long_log(node)));
         (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// A node's log that is longer than it may stay: when nobody waits for entries any more, all but
+    /// the last few segments are purged and gone.
+    fn long_log(&self, node: &Node) -> Option<String> {
+        let status = node.status()?;
+        let segment = self.plan.log.segment_bytes;
+        let segments = status.wal_end.div_ceil(segment) - status.wal_begin / segment;
+        let long = segments > limits::SEGMENTS_BEFORE_CHECKPOINT + 1;
+        long.then(|| format!("N{} still keeps {segments} segments of log", node.id))
     }
 
     /// What a node that runs has of a group; `None` if its store cannot be read.

@@ -25,6 +25,8 @@ struct Found {
     may_refuse: bool,
     /// The newest snapshot of each group.
     newest: BTreeMap<GroupId, u64>,
+    /// What was promised and is not there.
+    missing: Option<FileName>,
 }
 
 impl World {
@@ -43,6 +45,10 @@ impl World {
         let found = self.look_at(id, &image);
         let Some(mut replica) = self.judge_recovery(id, recovered, &found) else { return };
         let (end, repairs) = (replica.wal_end(), replica.take_repairs());
+        let given_up = self.given_up(&found, &repairs);
+        if let Err(violation) = synced_bytes_survive::check_files(id, found.missing, given_up) {
+            self.fail(violation);
+        }
         // Before the first repair, after some of them, after all, or in the first turn.
         let stage = dies.map(|value| value % 4);
         let done = match stage {
@@ -101,12 +107,33 @@ impl World {
             }
             _ => None,
         });
+        let promised = self.nodes[place(id)].promised.files.iter();
+        let is_missing = |&(file, size): &(&FileName, &u64)| {
+            files.get(file).is_none_or(|bytes| (bytes.len() as u64) < *size)
+        };
         Found {
+            missing: promised.clone().find(is_missing).map(|(file, _)| *file),
             end: ends.unwrap_or(0),
             damaged,
             may_refuse: store_damaged || !image.damaged.is_empty(),
             newest,
         }
+    }
+
+    /// The newest checkpoint of a group in memory, if it is to be removed.
+    fn given_up(&self, found: &Found, repairs: &[DiskOp]) -> Option<FileName> {
+        let removed = repairs.iter().filter_map(|op| match op {
+            DiskOp::Delete { file } => Some(*file),
+            _ => None,
+        });
+        let mut given_up = removed.filter(|file| match file {
+            FileName::Snapshot(group, position) => {
+                found.newest.get(group) == Some(&position.index)
+                    && !self.plan.outside().any(|(outside, _)| outside == *group)
+            }
+            FileName::Segment(_) | FileName::Part(..) => false,
+        });
+        given_up.next()
     }
 
     /// What recovery must and must not accept. `None` if the node does not start.
@@ -148,8 +175,9 @@ impl World {
     }
 
     fn mark_start(&mut self, id: NodeId, found: &Found, repairs: &[DiskOp]) {
-        let torn =
-            |op: &DiskOp| matches!(op, DiskOp::Resize { .. } | DiskOp::Delete { file: FileName::Segment(_) });
+        let torn = |op: &DiskOp| {
+            matches!(op, DiskOp::Resize { .. } | DiskOp::Delete { file: FileName::Segment(_) })
+        };
         if repairs.iter().any(torn) {
             self.marks.met(Mark::TornTailCut);
         }

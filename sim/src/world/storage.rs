@@ -271,18 +271,8 @@ impl World {
 
     fn complete_disk(&mut self, id: NodeId, removes: bool) {
         let completions = self.nodes[place(id)].disk.complete(self.now, &mut self.counts);
-        for done in &completions {
-            let failed = match done {
-                Completion::Wal { result, .. } | Completion::Files { result, .. } => {
-                    result.is_err()
-                }
-                Completion::Read { result, .. } => result.is_err(),
-            };
-            if removes && failed {
-                return self.complete_each(id, completions);
-            }
-        }
-        if removes {
+        let failed = |done: &Completion| matches!(done, Completion::Files { result: Err(_), .. });
+        if removes && !completions.iter().any(failed) {
             self.marks.met(Mark::SegmentRemoved);
         }
         self.complete_each(id, completions);
@@ -293,7 +283,9 @@ impl World {
             match done {
                 Completion::Wal { io, end, result } => self.wal_written(id, io, end, result),
                 Completion::Files { io, result } => self.files_worked(id, io, result),
-                Completion::Read { io, result, .. } => {
+                Completion::Read { io, result, damaged } => {
+                    // A node that reads its own checkpoint and finds it damaged may end.
+                    self.nodes[place(id)].disk_failed |= damaged;
                     self.note_done(id, "read", io, result.is_err());
                     self.hand(id, Input::FileRead { io, result });
                 }
@@ -330,8 +322,7 @@ impl World {
             return self.hand(id, Input::Files { io, result });
         };
         let result = result.map(|()| StoreDone::Exported(length));
-        let result =
-            result.map_err(|IoFailed { reason }| BackendError { reason, damaged: false });
+        let result = result.map_err(|IoFailed { reason }| BackendError { reason, damaged: false });
         self.stored(id, io, result);
     }
 
