@@ -238,6 +238,8 @@ impl World {
             }
         }
         reasons.extend(self.nodes.iter().filter_map(|node| self.long_log(node)));
+        let behind = self.nodes.iter().filter(|node| !node.rows.is_idle());
+        reasons.extend(behind.map(|node| format!("N{}'s store is at work", node.id)));
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 

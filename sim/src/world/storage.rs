@@ -57,6 +57,11 @@ impl Rows {
         }
     }
 
+    /// Nothing waits to be read or written.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     /// The store says that it is damaged.
     pub fn is_damaged(&self) -> bool {
         self.store.get(&[]).is_err_and(|error| error.damaged)
