@@ -54,6 +54,12 @@ impl LogSizes {
         }
     }
 
+    /// Bytes of a snapshot that are written or sent at once: fewer where the whole log is small.
+    pub fn chunk_bytes(&self) -> usize {
+        let quarter = usize::try_from(self.segment_bytes / 4).unwrap_or(usize::MAX);
+        quarter.min(limits::SNAPSHOT_CHUNK_BYTES)
+    }
+
     /// So small that a short run meets every edge: for tests and the simulator.
     pub fn tiny() -> LogSizes {
         LogSizes {

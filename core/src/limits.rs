@@ -35,8 +35,9 @@ pub const QUESTIONS_MAX: usize = 256;
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of WAL a node keeps before it refuses writes as `Busy`. Log compaction lifts this.
 pub const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
-/// Bytes of a WAL segment, at least: what it begins with, and a few frames, must fit.
-pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+/// Bytes of a WAL segment, at least: what it begins with, and a few frames, must fit. A driver that
+/// takes large documents asks for more.
+pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
 /// Pause before a file that could not be made is tried again: the disk is full, or fails.
 pub const FILE_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Bytes of rows that a namespace outside the core has at hand.
@@ -49,13 +50,15 @@ pub const SLOW_FOR: Duration = Duration::from_secs(10);
 pub const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 /// Pause before a checkpoint that could not be written is tried again.
 pub const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(2);
-/// Bytes of a snapshot that are written, read or sent at once (soft: a block that crosses it still
-/// goes in).
+/// Bytes of a snapshot that are written, read or sent at once, at most (soft: a block that crosses it
+/// still goes in). See [`crate::LogSizes::chunk_bytes`].
 pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
 /// How long a receiver may take to write a chunk of a snapshot, or to install it.
 pub const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Chunks in a row without an answer after which a transfer is begun again.
 pub const SNAPSHOT_SILENT_MAX: u32 = 5;
+/// Pause after a receiver has thrown away what it was sent of a snapshot.
+pub const SNAPSHOT_REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// How long the entries behind a snapshot stay after a follower has installed it.
 pub const AFTER_SNAPSHOT: Duration = Duration::from_secs(2);
 /// How many times over a group's log may grow beyond a checkpoint's worth for a follower that is
@@ -64,7 +67,7 @@ pub const AWAITED_CHECKPOINTS_MAX: u64 = 8;
 /// Segments of log after which whoever still has entries in the oldest is checkpointed.
 pub const SEGMENTS_BEFORE_CHECKPOINT: u64 = 4;
 /// Every so many entries replicas compare the hashes of their states.
-pub const STATE_MARK_EVERY: u64 = 256;
+pub const STATE_MARK_EVERY: u64 = 64;
 /// Outcomes the op-log of one group remembers.
 pub const OPLOG_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes the op-log of one group remembers.

@@ -75,6 +75,14 @@ mutants! {
         "a new log segment does not carry the votes of the ones before it";
     PurgesTooMuch, "purges_too_much", "NATS 7549",
         "log segments are removed before their entries are in a checkpoint";
+    FlushNotWaited, "flush_not_waited", "NATS 7549",
+        "the log is purged before the store that it was applied to is flushed";
+    StoreWriteForgotten, "store_write_forgotten", "X-44",
+        "a batch for a store outside the core is answered for and never written";
+    SegmentFilledUp, "segment_filled_up", "issue 4",
+        "a segment may end with its last byte, and the next one is written without its beginning";
+    ExportTooOld, "export_too_old", "issue 4",
+        "a follower is sent an older snapshot than consensus was told of";
     OpLogNotRecovered, "op_log_not_recovered", "M10",
         "entries replayed at a restart do not fill the op-log";
 

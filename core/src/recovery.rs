@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::backend::{Backend, BackendError};
 use crate::config::{ClusterConfig, Storage};
-use crate::disk::{DiskImage, DiskOp, FileName};
+use crate::disk::{DiskImage, DiskOp, FileName, Folder};
 use crate::limits;
 use crate::message::LogPosition;
 use crate::raft::group::Start;
@@ -25,7 +25,7 @@ pub struct Groups {
     pub starts: BTreeMap<GroupId, Start>,
     /// What the log must be told in the first step: a snapshot has overtaken it.
     pub records: Vec<Record>,
-    /// Files that nobody needs any more.
+    /// What makes the names of those durable, and removes files that nobody needs any more.
     pub removals: Vec<DiskOp>,
 }
 
@@ -42,6 +42,11 @@ pub fn groups(
 ) -> Result<Groups, Unusable> {
     let files: Vec<FileName> = disk.files()?.into_iter().map(|(file, _)| file).collect();
     let mut groups = Groups { starts: BTreeMap::new(), records: Vec::new(), removals: Vec::new() };
+    if files.iter().any(|file| file.folder() == Folder::Snap) {
+        // A name may be there in memory only, after a process that died in between; it counts from
+        // here on, and what it replaces goes.
+        groups.removals.push(DiskOp::SyncFolder { folder: Folder::Snap });
+    }
     for (group, namespace) in config.groups() {
         let origin =
             Origin { cluster: identity.cluster.clone(), group, namespace: namespace.clone() };

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use understudy_core::{Rng, Seed};
 
-use crate::disk::{Fail, Latency, Lie};
+use crate::files::{Fail, Lane, Latency, Lie};
 use crate::plan::{MILLI, Plan, TRUE_RATE, Work};
 
 /// An act and its time.
@@ -55,12 +55,16 @@ pub enum Act {
     SlowDisk { whom: Whom, latency: Latency, lasts_ns: u64 },
     /// A disk ends no sync for a while.
     StallDisk { whom: Whom, lasts_ns: u64 },
-    /// A disk takes no writes for a while.
-    FillDisk { node: u64, lasts_ns: u64 },
+    /// A disk takes no writes for a while; in the files' lane, no new bytes: the log has its space.
+    FillDisk { node: u64, lane: Lane, lasts_ns: u64 },
     /// A disk fails the next write or sync.
-    FailDisk { whom: Whom, fail: Fail },
+    FailDisk { whom: Whom, lane: Lane, fail: Fail },
     /// A disk lies, and then the node restarts so that it is seen.
-    DamageDisk { node: u64, lie: Lie, place: u64, restart_after_ns: u64, down_ns: u64 },
+    DamageDisk { node: u64, lane: Lane, lie: Lie, place: u64, restart_after_ns: u64, down_ns: u64 },
+    /// A store fails the next write or flush.
+    FailStore { whom: Whom },
+    /// A store finds that it is damaged, and then the node restarts, if it still runs.
+    DamageStore { node: u64, restart_after_ns: u64, down_ns: u64 },
     /// A node comes back with an empty disk, under a new incarnation.
     WipeDisk { node: u64, down_ns: u64 },
     /// A node's wall clock jumps.
@@ -96,12 +100,16 @@ kinds! {
     Pause 4, SlowDisk 4, StallDisk 2, FillDisk 2, FailWrite 2, FailSync 2,
     Rot 2, LoseWrite 2, MisdirectWrite 2, Wipe 2,
     JumpWall 4, JumpClock 2, SetRate 2,
+    FailStore 2, DamageStore 2,
 }
 
 impl Kind {
     /// Whether it takes away what a node had synced.
     pub fn damages(self) -> bool {
-        matches!(self, Kind::Rot | Kind::LoseWrite | Kind::MisdirectWrite | Kind::Wipe)
+        matches!(
+            self,
+            Kind::Rot | Kind::LoseWrite | Kind::MisdirectWrite | Kind::Wipe | Kind::DamageStore
+        )
     }
 }
 
@@ -181,9 +189,11 @@ impl Drawer<'_> {
             Kind::StallDisk => {
                 Act::StallDisk { whom: self.whom(node), lasts_ns: self.millis(100, 2_000) }
             }
-            Kind::FillDisk => Act::FillDisk { node, lasts_ns: self.millis(20, 1_000) },
-            Kind::FailWrite => Act::FailDisk { whom: self.whom(node), fail: Fail::Write },
-            Kind::FailSync => Act::FailDisk { whom: self.whom(node), fail: Fail::Sync },
+            Kind::FillDisk => {
+                Act::FillDisk { node, lane: self.lane(), lasts_ns: self.millis(20, 1_000) }
+            }
+            Kind::FailWrite => self.fail(node, Fail::Write),
+            Kind::FailSync => self.fail(node, Fail::Sync),
             Kind::Rot => self.damage(node, Lie::Rot),
             Kind::LoseWrite => self.damage(node, Lie::LoseWrite),
             Kind::MisdirectWrite => self.damage(node, Lie::MisdirectWrite),
@@ -197,6 +207,11 @@ impl Drawer<'_> {
             }
             Kind::JumpClock => Act::JumpClock { node, by_ns: self.millis(1, 3_000) },
             Kind::SetRate => Act::SetRate { node, ppm: self.rng.between(900_000, 1_100_000) },
+            Kind::FailStore => Act::FailStore { whom: self.whom(node) },
+            Kind::DamageStore => {
+                let restart_after_ns = self.millis(0, 300);
+                Act::DamageStore { node, restart_after_ns, down_ns: self.down() }
+            }
         }
     }
 
@@ -217,11 +232,21 @@ impl Drawer<'_> {
         Act::Cut { from, to, both_ways, lasts_ns: self.millis(50, 1_500) }
     }
 
+    fn lane(&mut self) -> Lane {
+        if self.rng.ppm(500_000) { Lane::Wal } else { Lane::Files }
+    }
+
+    fn fail(&mut self, node: u64, fail: Fail) -> Act {
+        Act::FailDisk { whom: self.whom(node), lane: self.lane(), fail }
+    }
+
     fn damage(&mut self, node: u64, lie: Lie) -> Act {
         // Soon, where a lie about the very last write is to be seen.
         let restart_after_max = if self.plan.disks_lie { 15 } else { 800 };
         let (place, restart_after_ns) = (self.rng.u64(), self.millis(0, restart_after_max));
-        Act::DamageDisk { node, lie, place, restart_after_ns, down_ns: self.down() }
+        // What `lying` is about is the log.
+        let lane = if self.plan.disks_lie { Lane::Wal } else { self.lane() };
+        Act::DamageDisk { node, lane, lie, place, restart_after_ns, down_ns: self.down() }
     }
 
     fn millis(&mut self, low: u64, high: u64) -> u64 {
@@ -269,6 +294,7 @@ impl Act {
             Act::Crash { node, .. }
             | Act::FillDisk { node, .. }
             | Act::DamageDisk { node, .. }
+            | Act::DamageStore { node, .. }
             | Act::WipeDisk { node, .. }
             | Act::JumpWall { node, .. }
             | Act::JumpClock { node, .. }
@@ -280,7 +306,8 @@ impl Act {
             | Act::Isolate { whom, .. }
             | Act::SlowDisk { whom, .. }
             | Act::StallDisk { whom, .. }
-            | Act::FailDisk { whom, .. } => match whom {
+            | Act::FailDisk { whom, .. }
+            | Act::FailStore { whom } => match whom {
                 Whom::Node(node) => vec![*node],
                 Whom::Leader => Vec::new(),
             },
@@ -295,6 +322,13 @@ impl fmt::Display for Whom {
             Whom::Node(node) => write!(f, "N{node}"),
             Whom::Leader => f.write_str("the leader"),
         }
+    }
+}
+
+fn of(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Wal => "",
+        Lane::Files => ", beside the log",
     }
 }
 
@@ -348,18 +382,26 @@ impl fmt::Display for Act {
             Act::StallDisk { whom, lasts_ns } => {
                 write!(f, "no sync of {whom} ends for {} ms", ms(lasts_ns))
             }
-            Act::FillDisk { node, lasts_ns } => {
-                write!(f, "the disk of N{node} is full for {} ms", ms(lasts_ns))
+            Act::FillDisk { node, lane, lasts_ns } => {
+                write!(f, "the disk of N{node} is full for {} ms{}", ms(lasts_ns), of(*lane))
             }
-            Act::FailDisk { whom, fail: Fail::Write } => {
-                write!(f, "the next write of {whom} fails")
+            Act::FailDisk { whom, lane, fail: Fail::Write } => {
+                write!(f, "the next write of {whom} fails{}", of(*lane))
             }
-            Act::FailDisk { whom, fail: Fail::Sync } => write!(f, "the next sync of {whom} fails"),
-            Act::DamageDisk { node, lie, .. } => match lie {
-                Lie::Rot => write!(f, "a bit on the disk of N{node} flips"),
-                Lie::LoseWrite => write!(f, "the disk of N{node} loses a page of its next write"),
-                Lie::MisdirectWrite => write!(f, "the disk of N{node} misdirects its next write"),
+            Act::FailDisk { whom, lane, fail: Fail::Sync } => {
+                write!(f, "the next sync of {whom} fails{}", of(*lane))
+            }
+            Act::DamageDisk { node, lie, lane, .. } => match lie {
+                Lie::Rot => write!(f, "a bit on the disk of N{node} flips{}", of(*lane)),
+                Lie::LoseWrite => {
+                    write!(f, "the disk of N{node} loses a page of its next write{}", of(*lane))
+                }
+                Lie::MisdirectWrite => {
+                    write!(f, "the disk of N{node} misdirects its next write{}", of(*lane))
+                }
             },
+            Act::FailStore { whom } => write!(f, "the next write of the store of {whom} fails"),
+            Act::DamageStore { node, .. } => write!(f, "the store of N{node} is damaged"),
             Act::WipeDisk { node, .. } => write!(f, "N{node} comes back with an empty disk"),
             Act::JumpWall { node, by_ms } => write!(f, "N{node}'s wall clock jumps {by_ms} ms"),
             Act::JumpClock { node, by_ns } => {

@@ -25,6 +25,7 @@ pub mod one_leader_per_term;
 pub mod one_outcome_per_op;
 pub mod refused_never_happens;
 pub mod replicas_equal;
+pub mod replicas_never_diverge;
 pub mod reply_at_most_once;
 pub mod rows_have_writers;
 pub mod synced_bytes_survive;
@@ -86,6 +87,7 @@ pub const TABLE: &[Property] = &[
     server("one_leader_per_term", "Raft §5.2, Election Safety; TLA+ `OnePrimaryPerTerm`"),
     server("committed_is_final", "Raft §5.4, Leader Completeness; TLA+ `StateMachineSafety`"),
     server("replicas_equal", "Raft §5.4.3, State Machine Safety"),
+    server("replicas_never_diverge", "S0-036, PEERS etcd 13766: replicas compare their states"),
     server("acked_present_once", "docs/SEMANTICS.md, acknowledged means; S0-060, X-12"),
     server("rows_have_writers", "docs/SEMANTICS.md, failures: refused did not happen and will not"),
     server("synced_bytes_survive", "docs/ARCHITECTURE.md, the driver's contract: `WalWrite`"),

@@ -82,4 +82,18 @@ tallied! {
     RequestLost = "request_lost",
     /// The answer to a client was lost on the way.
     ReplyLost = "reply_lost",
+    /// A node dies just before or just after one of several operations on files.
+    CrashAtFile = "crash_at_file",
+    /// Only the process died: what it had written is still in the page cache.
+    ProcessKilled = "process_killed",
+    /// A write beside the log found no space, while the log had some.
+    FilesFull = "files_full",
+    /// A snapshot's file was damaged.
+    DamagedSnapshot = "damaged_snapshot",
+    /// A crash lost batches that a store had taken and not flushed.
+    LostBatches = "lost_batches",
+    /// A store failed a write or a flush.
+    StoreFailed = "store_failed",
+    /// A store found that what it holds is damaged.
+    DamagedStore = "damaged_store",
 }

@@ -161,6 +161,8 @@ pub struct FileDisk {
     slow: Option<(Latency, u64)>,
     stalled_until: u64,
     full_until: u64,
+    /// The same for all but the log, whose space is there already.
+    files_full_until: u64,
     /// Damages also what nothing attests yet.
     lies: bool,
     names: Names,
@@ -181,6 +183,7 @@ impl FileDisk {
             slow: None,
             stalled_until: 0,
             full_until: 0,
+            files_full_until: 0,
             lies: false,
             names: Names::default(),
             contents: BTreeMap::new(),
@@ -358,7 +361,11 @@ impl FileDisk {
 
     /// What the system calls free space: none while the disk takes no writes.
     pub fn free(&self, now: u64) -> u64 {
-        if now < self.full_until { 0 } else { self.capacity.saturating_sub(self.used()) }
+        if now < self.full_until.max(self.files_full_until) {
+            0
+        } else {
+            self.capacity.saturating_sub(self.used())
+        }
     }
 
     // ---- what is done to it ---------------------------------------------------------------------
@@ -373,9 +380,13 @@ impl FileDisk {
         self.stalled_until = self.stalled_until.max(until);
     }
 
-    /// Whatever needs space fails until `until`, and so does the log.
-    pub fn fill_up(&mut self, until: u64) {
-        self.full_until = self.full_until.max(until);
+    /// Whatever needs space fails until `until`; the log fails too, if it is the log's lane.
+    pub fn fill_up(&mut self, lane: Lane, until: u64) {
+        let full = match lane {
+            Lane::Wal => &mut self.full_until,
+            Lane::Files => &mut self.files_full_until,
+        };
+        *full = until.max(*full);
     }
 
     /// The lane's next write or sync fails.
@@ -391,6 +402,7 @@ impl FileDisk {
         self.slow = None;
         self.stalled_until = 0;
         self.full_until = 0;
+        self.files_full_until = 0;
         self.wal.calm();
         self.files.calm();
         self.latency = Latency { min: 100_000, max: 300_000 };

@@ -21,7 +21,6 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod dice;
-pub mod disk;
 pub mod explain;
 pub mod faults;
 pub mod files;

@@ -60,4 +60,24 @@ tallied! {
     StaleAnswerDropped = "stale_answer_dropped",
     /// A node restarted before its cluster had formed.
     RestartedUnformed = "restarted_unformed",
+    /// A node went on in another segment of its log.
+    SegmentRotated = "segment_rotated",
+    /// A segment that nobody needed any more was removed.
+    SegmentRemoved = "segment_removed",
+    /// A checkpoint was made.
+    CheckpointMade = "checkpoint_made",
+    /// A checkpoint could not be written, and a later one of the same process was made.
+    CheckpointFailedAndRetried = "checkpoint_failed_and_retried",
+    /// A node started from a checkpoint, not from its log alone.
+    RestartedFromCheckpoint = "restarted_from_checkpoint",
+    /// A follower got a chunk of a snapshot.
+    SnapshotSent = "snapshot_sent",
+    /// A receiver of a snapshot went on behind a chunk that was lost or came twice.
+    SnapshotResumed = "snapshot_resumed",
+    /// A node died when a received snapshot had its name, and installed it at the next start.
+    SnapshotInstalledAfterCrash = "snapshot_installed_after_crash",
+    /// A store had lost batches in a crash, and the log brought them back.
+    StoreBatchesReplayed = "store_batches_lost_and_replayed",
+    /// A node that had lost its data folder got its state as a snapshot, and its votes back.
+    RepairedBySnapshot = "repaired_by_snapshot",
 }

@@ -30,7 +30,10 @@ impl Nemesis {
                 return;
             }
             // What the atlas may refuse is announced when it is done.
-            if !matches!(act, Act::DamageDisk { .. } | Act::WipeDisk { .. }) {
+            if !matches!(
+                act,
+                Act::DamageDisk { .. } | Act::DamageStore { .. } | Act::WipeDisk { .. }
+            ) {
                 self.announce(act);
             }
             self.act(act).await;
@@ -65,14 +68,14 @@ impl Nemesis {
                     self.stage.sleep(cut_ns + open_ns).await;
                 }
             }
-            Act::DamageDisk { node, lie, place, restart_after_ns, down_ns } => {
-                if !self.stage.world().damage_disk(NodeId(*node), *lie, *place) {
-                    return;
+            Act::DamageDisk { node, lane, lie, place, restart_after_ns, down_ns } => {
+                if self.stage.world().damage_disk(NodeId(*node), *lane, *lie, *place) {
+                    self.restart_damaged(act, NodeId(*node), *restart_after_ns, *down_ns).await;
                 }
-                self.announce(act);
-                self.stage.sleep(*restart_after_ns).await;
-                if !self.is_over() {
-                    self.stage.world().crash_by(Fault::Crash, NodeId(*node), *down_ns);
+            }
+            Act::DamageStore { node, restart_after_ns, down_ns } => {
+                if self.stage.world().damage_store(NodeId(*node)) {
+                    self.restart_damaged(act, NodeId(*node), *restart_after_ns, *down_ns).await;
                 }
             }
             Act::WipeDisk { node, down_ns } => {
@@ -82,6 +85,14 @@ impl Nemesis {
                 }
             }
             other => self.at_once(other),
+        }
+    }
+
+    async fn restart_damaged(&self, act: &Act, node: NodeId, after: u64, down: u64) {
+        self.announce(act);
+        self.stage.sleep(after).await;
+        if !self.is_over() {
+            self.stage.world().crash_by(Fault::Crash, node, down);
         }
     }
 
@@ -119,10 +130,15 @@ impl Nemesis {
             Act::StallDisk { whom, lasts_ns } => {
                 who(whom).into_iter().for_each(|node| world.stall_disk(node, *lasts_ns));
             }
-            Act::FailDisk { whom, fail } => {
-                who(whom).into_iter().for_each(|node| world.fail_disk(node, *fail));
+            Act::FailDisk { whom, lane, fail } => {
+                who(whom).into_iter().for_each(|node| world.fail_disk(node, *lane, *fail));
             }
-            Act::FillDisk { node, lasts_ns } => world.fill_disk(NodeId(*node), *lasts_ns),
+            Act::FailStore { whom } => {
+                who(whom).into_iter().for_each(|node| world.fail_store(node));
+            }
+            Act::FillDisk { node, lane, lasts_ns } => {
+                world.fill_disk(NodeId(*node), *lane, *lasts_ns);
+            }
             Act::JumpWall { node, by_ms } => world.jump_wall(NodeId(*node), *by_ms),
             Act::JumpClock { node, by_ns } => world.jump_clock(NodeId(*node), *by_ns),
             Act::SetRate { node, ppm } => world.set_rate(NodeId(*node), *ppm),
@@ -130,7 +146,8 @@ impl Nemesis {
             | Act::CrashAll { .. }
             | Act::Flap { .. }
             | Act::WipeDisk { .. }
-            | Act::DamageDisk { .. } => {}
+            | Act::DamageDisk { .. }
+            | Act::DamageStore { .. } => {}
         }
     }
 

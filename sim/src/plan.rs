@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use understudy_core::{ClusterConfig, ClusterId, Namespace, NodeId, Rng, Seed, Timing};
+use understudy_core::{
+    ClusterConfig, ClusterId, GroupId, LogSizes, Namespace, NodeId, Rng, Seed, Storage, Timing,
+};
 
-use crate::disk::Latency;
+use crate::files::Latency;
 use crate::network::Weather;
 
 /// Which worlds are drawn.
@@ -52,6 +54,10 @@ pub struct Plan {
     pub join_silence_ms: u64,
     /// Damage may concern what nothing attests yet.
     pub disks_lie: bool,
+    /// When the log is cut, and how much of it stays.
+    pub log: LogSizes,
+    /// Where each namespace keeps its rows.
+    pub storage: Vec<Storage>,
     /// What the network does.
     pub weather: Weather,
     /// Each node's disk.
@@ -64,6 +70,10 @@ pub struct Plan {
     pub crash_mid_turn_ppm: u64,
     /// Syncs at which the node dies.
     pub crash_at_io_ppm: u64,
+    /// Operations on files at which the node dies.
+    pub crash_at_file_ppm: u64,
+    /// Crashes that kill only the process: what it had written is still in the page cache.
+    pub process_kill_ppm: u64,
     /// Starts that die while the node recovers.
     pub crash_in_recovery_ppm: u64,
     /// Crashes that keep some of the unsynced pages.
@@ -112,6 +122,8 @@ impl Plan {
             on(500_000, 1_000, 50_000),
             on(700_000, 1_000, 100_000),
             on(500_000, 10_000, 300_000),
+            on(500_000, 500, 10_000),
+            on(600_000, 100_000, 600_000),
         ];
         let late = on(300_000, 1, 2_000) * MILLI;
         let plan = Plan {
@@ -128,6 +140,8 @@ impl Plan {
             },
             join_silence_ms: rng.between(600, 2_000),
             disks_lie: profile == Profile::Lying,
+            log: Plan::log(rng),
+            storage: (0..NAMESPACES.len()).map(|_| Plan::storage(rng)).collect(),
             weather: Plan::weather(rng, standard),
             disks: (0..nodes).map(|_| Plan::disk(rng)).collect(),
             clocks: (0..nodes).map(|_| Plan::clock(rng)).collect(),
@@ -138,6 +152,8 @@ impl Plan {
             request_loss_ppm: chances[4],
             reply_loss_ppm: chances[5],
             abandon_ppm: chances[6],
+            crash_at_file_ppm: chances[7],
+            process_kill_ppm: chances[8],
         };
         let work = Plan::work(rng, profile);
         (plan, work)
@@ -187,12 +203,37 @@ impl Plan {
             cluster: ClusterId("sim".to_owned()),
             nodes: (1..=self.nodes).map(NodeId).collect(),
             namespaces: namespaces.map(namespace).collect(),
-            storage: std::collections::BTreeMap::new(),
+            storage: self.outside().map(|(_, name)| (name, Storage::Backend)).collect(),
             timing: Timing {
                 join_silence: Duration::from_millis(self.join_silence_ms),
                 ..Timing::production()
             },
+            log: self.log.clone(),
         }
+    }
+
+    /// The namespaces whose rows are outside the core, with their groups.
+    pub fn outside(&self) -> impl Iterator<Item = (GroupId, Namespace)> {
+        let all = NAMESPACES.iter().take(usize::try_from(self.namespaces).unwrap_or(1));
+        let outside = (1..).zip(all).zip(&self.storage);
+        outside.filter(|(_, storage)| **storage == Storage::Backend).map(|((group, name), _)| {
+            (GroupId(group), Namespace::new(*name).expect("names_are_legal"))
+        })
+    }
+
+    /// Small enough that most runs begin and remove segments, make checkpoints and send snapshots.
+    fn log(rng: &mut Rng) -> LogSizes {
+        LogSizes {
+            segment_bytes: 4096 << rng.below(3),
+            checkpoint_bytes: 1024 << rng.below(5),
+            checkpoint_entries: rng.between(10, 100),
+            keep_entries: rng.below(17),
+            keep_bytes: rng.below(4) * 1024,
+        }
+    }
+
+    fn storage(rng: &mut Rng) -> Storage {
+        if rng.ppm(400_000) { Storage::Backend } else { Storage::Memory }
     }
 
     fn weather(rng: &mut Rng, all: bool) -> Weather {
@@ -256,6 +297,16 @@ impl fmt::Display for Plan {
             .iter()
             .map(|disk| format!("{}-{}", disk.min / MICRO, disk.max / MICRO))
             .collect();
+        let LogSizes { segment_bytes, checkpoint_bytes, checkpoint_entries, .. } = self.log;
+        let outside: Vec<_> = self.outside().map(|(_, name)| name.to_string()).collect();
+        writeln!(
+            f,
+            "segments of {segment_bytes} bytes, checkpoints each {checkpoint_bytes} bytes or \
+             {checkpoint_entries} entries, {} entries or {} bytes stay; in a store: {}",
+            self.log.keep_entries,
+            self.log.keep_bytes,
+            if outside.is_empty() { "none".to_owned() } else { outside.join(", ") }
+        )?;
         let clocks: Vec<_> = self.clocks.iter().map(|(rate, _)| rate.to_string()).collect();
         writeln!(
             f,
@@ -265,12 +316,14 @@ impl fmt::Display for Plan {
         )?;
         write!(
             f,
-            "dies between effects {}, at a sync {}, in recovery {}; torn writes {} of crashes; \
-             damaged disks {} at most",
+            "dies between effects {}, at a sync {}, at a file {}, in recovery {}; torn writes {} of \
+             crashes, {} kill the process only; damaged disks {} at most",
             percent(self.crash_mid_turn_ppm),
             percent(self.crash_at_io_ppm),
+            percent(self.crash_at_file_ppm),
             percent(self.crash_in_recovery_ppm),
             percent(self.torn_write_ppm),
+            percent(self.process_kill_ppm),
             self.damage_max,
         )
     }

@@ -90,7 +90,7 @@ pub enum Expect {
 }
 
 /// The version of the file format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,6 +204,7 @@ impl Schedule {
         if !(1..=crate::plan::NAMESPACES.len() as u64).contains(&plan.namespaces) {
             return Err("a world has 1 or 2 namespaces".to_owned());
         }
+        plan.cluster().validate()?;
         let stray = self.jobs.iter().find(|job| job.namespace as u64 >= plan.namespaces);
         if let Some(job) = stray {
             return Err(format!("job {} of client {} has no namespace", job.job, job.client));
@@ -288,6 +289,6 @@ mod tests {
                 seen.extend(json.as_object().into_iter().flatten().map(|(key, _)| key.clone()));
             }
         }
-        assert_eq!(seen.len(), 1 + 18, "at_ns and every act: {seen:?}");
+        assert_eq!(seen.len(), 1 + 20, "at_ns and every act: {seen:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! Makes a failing schedule small: fewer acts, chances, clients, operations, nodes; calmer knobs;
 //! shorter delays. A smaller schedule counts only if the same property fails.
 
+use understudy_core::{LogSizes, Storage};
+
 use crate::acts::{Act, TimedAct};
-use crate::disk::Latency;
+use crate::files::Latency;
 use crate::network::Weather;
 use crate::plan::{MICRO, MILLI, TRUE_RATE};
 use crate::schedule::Schedule;
@@ -123,6 +125,8 @@ impl<'a> Shrinker<'a> {
             schedule.plan.disks.iter_mut().for_each(|disk| *disk = quick);
         });
         self.attempt(|schedule| schedule.plan.weather = Weather::CALM);
+        self.attempt(|schedule| schedule.plan.storage.fill(Storage::Memory));
+        self.attempt(|schedule| schedule.plan.log = LogSizes::production());
         self.attempt(|schedule| {
             let weather = &mut schedule.plan.weather;
             weather.latency_max = weather.latency_min;
@@ -135,6 +139,7 @@ impl<'a> Shrinker<'a> {
                 let plan = &mut schedule.plan;
                 (plan.crash_mid_turn_ppm, plan.crash_at_io_ppm) = (0, 0);
                 (plan.crash_in_recovery_ppm, plan.torn_write_ppm) = (0, 0);
+                (plan.crash_at_file_ppm, plan.process_kill_ppm) = (0, 0);
                 (plan.request_loss_ppm, plan.reply_loss_ppm) = (0, 0);
                 let weather = &mut plan.weather;
                 (weather.loss_ppm, weather.duplicate_ppm, weather.delay_ppm) = (0, 0, 0);
@@ -196,13 +201,14 @@ fn halve(act: &mut TimedAct) {
             half(extra_ns);
             half(lasts_ns);
         }
-        Act::DamageDisk { restart_after_ns, down_ns, .. } => {
+        Act::DamageDisk { restart_after_ns, down_ns, .. }
+        | Act::DamageStore { restart_after_ns, down_ns, .. } => {
             half(restart_after_ns);
             half(down_ns);
         }
         Act::JumpWall { by_ms, .. } => *by_ms /= 2,
         Act::JumpClock { by_ns, .. } => half(by_ns),
-        Act::FailDisk { .. } | Act::SetRate { .. } => {}
+        Act::FailDisk { .. } | Act::FailStore { .. } | Act::SetRate { .. } => {}
     }
 }
 

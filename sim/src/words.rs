@@ -2,7 +2,7 @@
 
 use crate::history::{Ask, Fate};
 use understudy_core::message::{
-    AppendReply, AskVote, Body, ForwardFailed, LogPosition, Vote, VoteReply,
+    AppendReply, AskVote, Body, ForwardFailed, LogPosition, SnapshotReply, Vote, VoteReply,
 };
 use understudy_core::{
     Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel, Record,
@@ -54,6 +54,19 @@ pub fn message(message: &Message) -> String {
         Body::ForwardWriteReply(Err(failed)) | Body::ForwardReadReply(Err(failed)) => {
             format!("forwarding failed: {}", forward_failed(*failed))
         }
+        Body::Snapshot(chunk) => {
+            let at = position(Some(chunk.position));
+            let (offset, length) = (chunk.offset, chunk.length);
+            let bytes = chunk.bytes.0.len();
+            format!("snapshot of {at}, {bytes} bytes at {offset} of {length}, {}", vote(chunk.vote))
+        }
+        Body::SnapshotReply(reply) => match reply {
+            SnapshotReply::Have(have) => format!("has {have} bytes of the snapshot"),
+            SnapshotReply::Installed(_) => "installed the snapshot".to_owned(),
+            SnapshotReply::HigherVote(higher) => {
+                format!("snapshot refused for {}", vote(*higher))
+            }
+        },
         Body::Hello => "hello".to_owned(),
         Body::HelloReply { held, promised } => {
             format!("has groups {}, promises {}", numbers(held), numbers(promised))
@@ -207,6 +220,11 @@ pub fn group(event: &Event) -> u64 {
         | Event::Applied { group, .. }
         | Event::Truncated { group, .. }
         | Event::Formed { group }
+        | Event::Checkpoint { group, .. }
+        | Event::CheckpointFailed { group, .. }
+        | Event::SnapshotInstalled { group, .. }
+        | Event::SnapshotRefused { group, .. }
+        | Event::Diverged { group, .. }
         | Event::Repair { group, .. } => u64::from(group.0),
         Event::Dropped { .. } => 0,
     }

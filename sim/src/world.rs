@@ -10,12 +10,14 @@
 mod harm;
 mod node;
 mod server;
+mod start;
+mod storage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use understudy_core::message::Body;
+use understudy_core::message::{Body, LogPosition};
 use understudy_core::{
     ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, ReplicaId, Request, RequestId,
     Response, Rng, Role, Seed, codec,
@@ -82,6 +84,8 @@ pub struct World {
     terms: BTreeMap<GroupId, u64>,
     /// Who took in each new data folder.
     repairs: BTreeMap<(GroupId, ReplicaId), NodeId>,
+    /// The chunks of snapshots that have reached each node.
+    chunks: BTreeMap<(NodeId, GroupId), BTreeSet<(LogPosition, u64)>>,
 }
 
 /// Something that will happen.
@@ -92,8 +96,10 @@ enum Happening {
     Request { to: NodeId, request: RequestId, timeout: Duration, body: Request },
     /// A client hears.
     Hear { request: RequestId, heard: Heard },
-    /// A node's running sync is done.
-    Sync { node: NodeId, life: u64 },
+    /// A node's disk has done something.
+    Disk { node: NodeId, life: u64 },
+    /// A node's store has done something.
+    Rows { node: NodeId, life: u64 },
     /// A node takes what is waiting.
     Turn { node: NodeId, life: u64 },
     /// A node's deadline has come.
@@ -185,6 +191,7 @@ impl World {
             roles: BTreeMap::new(),
             terms: BTreeMap::new(),
             repairs: BTreeMap::new(),
+            chunks: BTreeMap::new(),
         }
     }
 
@@ -228,6 +235,7 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].calm();
             let id = self.nodes[node].id;
+            self.plan_disk(id);
             if !self.nodes[node].is_up() {
                 self.start(id);
             }
@@ -368,7 +376,8 @@ impl World {
                 }
             }
             Happening::Hear { request, heard } => self.hear(request, heard),
-            Happening::Sync { node, life } => self.sync_done(node, life),
+            Happening::Disk { node, life } => self.disk_done(node, life),
+            Happening::Rows { node, life } => self.rows_done(node, life),
             Happening::Turn { node, life } => self.turn(node, life),
             Happening::Wake { node, life } => self.wake(node, life),
             Happening::Start { node, life } => {
@@ -387,6 +396,7 @@ impl World {
         match &message.body {
             Body::Append(append) if append.entries.len() >= 8 => self.marks.met(Mark::LongCatchUp),
             Body::ForwardWrite { .. } => self.marks.met(Mark::WriteForwarded),
+            Body::Snapshot(chunk) => self.mark_chunk(to, message.group, chunk),
             _ => {}
         }
         self.note(to.0, Kind::Receive, bytes, |line| {

@@ -133,9 +133,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let again =
             |what: &str| StreamingError::Network(NetworkError::new(&io::Error::other(what)));
+        let told = snapshot.meta.last_log_id.map(|last| last.index);
         let whole = match snapshot.snapshot {
             Handle::Whole(whole) | Handle::Received(whole, _) => whole,
-            Handle::Outside => match self.snapshots.export().await {
+            Handle::Outside => match self.snapshots.export(told).await {
                 Ok(whole) => whole,
                 Err(error) => return Err(again(&error.to_string())),
             },

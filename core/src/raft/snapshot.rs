@@ -201,7 +201,7 @@ impl Snapshots {
         let group = self.group();
         lock(&self.state).building = true;
         if self.is_outside() {
-            let flushed = self.rows.flush().await;
+            let flushed = if planted!(FlushNotWaited) { Ok(()) } else { self.rows.flush().await };
             let mut state = lock(&self.state);
             state.building = false;
             if let Err(error) = flushed {
@@ -248,7 +248,7 @@ impl Snapshots {
         let (mut offset, mut bytes) = (0, Vec::new());
         for block in Encoder::new(self.origin.clone(), view) {
             bytes.extend(block);
-            if bytes.len() >= limits::SNAPSHOT_CHUNK_BYTES {
+            if bytes.len() >= self.shared.config.log.chunk_bytes() {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 let bytes = std::mem::take(&mut bytes);
                 ops.push(DiskOp::Write { file: part, offset, bytes });
@@ -301,12 +301,17 @@ impl Snapshots {
     }
 
     /// A file of the state of a store outside the core: one that is being sent already, or a new
-    /// one of the state as it is now. It is never older than what openraft was told of.
+    /// one of the state as it is now. It is never older than `told`, what openraft was told of: from
+    /// there it will go on.
     ///
     /// # Errors
     /// What the store said.
-    pub async fn export(&self) -> std::io::Result<Arc<Whole>> {
-        if let Some(whole) = lock(&self.state).exported.upgrade() {
+    pub async fn export(&self, told: Option<u64>) -> std::io::Result<Arc<Whole>> {
+        let exported = lock(&self.state).exported.upgrade();
+        let recent = |whole: &Arc<Whole>| {
+            whole.position().map(|at| at.index) >= told || planted!(ExportTooOld)
+        };
+        if let Some(whole) = exported.filter(recent) {
             return Ok(whole);
         }
         // Nothing is applied between these two: the file holds what `meta` says.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use openraft::alias::SnapshotOf;
 use openraft::errors::ReplicationClosed;
 
+use super::executor::Sleep;
 use super::group::Group;
 use super::shared::mono;
 use super::snapshot::{Handle, Snapshots, Whole, snapshot_meta};
@@ -69,11 +70,16 @@ pub async fn send(
     let mut bytes = Vec::new();
     loop {
         let length = whole.length;
+        let sent = !bytes.is_empty();
         let chunk = SnapshotChunk { vote, position, length, offset, bytes: Blob(bytes) };
         let deadline = mono().after(limits::SNAPSHOT_CHUNK_TIMEOUT);
         let reply = shared.ask(target, group, Body::Snapshot(chunk), deadline).await;
         match reply {
             Some(Body::SnapshotReply(SnapshotReply::Have(have))) if have <= length => {
+                if sent && have <= offset {
+                    refused(shared, whole).await;
+                    return Err(Failed::Again);
+                }
                 (offset, silent) = (have, 0);
             }
             Some(Body::SnapshotReply(SnapshotReply::Installed(vote))) => return Ok(vote),
@@ -85,9 +91,37 @@ pub async fn send(
         if silent > limits::SNAPSHOT_SILENT_MAX {
             return Err(Failed::Again);
         }
-        let read = shared.read_file(whole.file, offset, limits::SNAPSHOT_CHUNK_BYTES).await;
+        let read = shared.read_file(whole.file, offset, shared.config.log.chunk_bytes()).await;
         bytes = read.map_err(|_| Failed::Again)?;
     }
+}
+
+/// The receiver threw away what it was sent: its disk takes no writes, or the bytes are wrong. Whose
+/// checkpoint is damaged must not go on: what was before it is purged.
+async fn refused(shared: &Shared, whole: &Whole) {
+    let is_checkpoint = matches!(whole.file, FileName::Snapshot(..));
+    match verify(shared, whole).await {
+        Some(damage) if is_checkpoint => {
+            shared.set_damaged();
+            let reason = format!("the data is damaged: `{}`: {damage}", whole.file);
+            shared.emit(Effect::Fatal { reason, damaged: true });
+        }
+        _ => Sleep::until(mono().after(limits::SNAPSHOT_REFUSED_PAUSE)).await,
+    }
+}
+
+/// What is wrong with a snapshot of this replica's.
+async fn verify(shared: &Shared, whole: &Whole) -> Option<String> {
+    let (mut assembler, mut offset) = (Assembler::outside(), 0);
+    while offset < whole.length {
+        let read = shared.read_file(whole.file, offset, shared.config.log.chunk_bytes()).await;
+        let bytes = read.ok().filter(|bytes| !bytes.is_empty())?;
+        if let Err(error) = assembler.push(&bytes) {
+            return Some(error.to_string());
+        }
+        offset += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    }
+    assembler.finish().err().map(|error| error.to_string())
 }
 
 /// `send`, unless `cancel` comes first.

@@ -164,14 +164,17 @@ impl Writer {
         let start = self.end;
         let frame = self.encode(record);
         let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-        if self.end % self.segment_bytes + length <= self.segment_bytes {
+        // Never up to its last byte: that end would be the next one's beginning.
+        let most =
+            if planted!(SegmentFilledUp) { self.segment_bytes } else { self.segment_bytes - 1 };
+        if self.end % self.segment_bytes + length <= most {
             self.append(record, frame);
             return;
         }
         self.begin_segment();
         let frame = self.encode(record);
         let room = self.segment_bytes - self.end % self.segment_bytes;
-        let fits = u64::try_from(frame.len()).is_ok_and(|length| length <= room);
+        let fits = u64::try_from(frame.len()).is_ok_and(|length| length < room);
         assert!(fits, "frame_fits_segment: {length} bytes, after {start}");
         self.append(record, frame);
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use understudy_core::message::LogPosition;
 use understudy_core::{GroupId, NodeId};
 
 use super::Violation;
@@ -67,6 +68,37 @@ impl CommittedIsFinal {
         Ok(())
     }
 
+    /// `node` has taken a snapshot in place of its state.
+    ///
+    /// # Errors
+    /// Somebody has applied something else at its last index.
+    pub fn installed(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        position: LogPosition,
+    ) -> Result<(), Violation> {
+        let LogPosition { term, index } = position;
+        self.last.insert((node, group), index);
+        match self.applied.get(&(group, index)) {
+            Some(witness) if witness.term == term => Ok(()),
+            Some(Witness { term: theirs, node: first, .. }) => {
+                let explanation = format!(
+                    "N{node} installed a snapshot that ends with {term}.{index} of group {group}, \
+                     where N{first} applied an entry of term {theirs}"
+                );
+                Err(Violation::safety("committed_is_final", explanation))
+            }
+            None => {
+                let explanation = format!(
+                    "N{node} installed a snapshot that ends with {term}.{index} of group {group}, \
+                     which nobody has applied"
+                );
+                Err(Violation::safety("committed_is_final", explanation))
+            }
+        }
+    }
+
     /// The highest index anybody has applied in `group`.
     pub fn highest(&self, group: GroupId) -> Option<u64> {
         let all = (group, 0)..=(group, u64::MAX);
@@ -109,6 +141,21 @@ mod tests {
         committed.restarts(NodeId(1));
         committed.applied(NodeId(1), GROUP, 3, 1, 0xa).expect("it applies its log again");
         assert_eq!(committed.highest(GROUP), Some(2));
+    }
+
+    #[test]
+    fn a_snapshot_of_what_nobody_applied_is_found() {
+        let install = |term, index| {
+            let position = LogPosition { term, index };
+            applied().installed(NodeId(2), GROUP, position)
+        };
+        for (term, index) in [(4, 2), (3, 3)] {
+            assert_eq!(install(term, index).unwrap_err().property, "committed_is_final");
+        }
+        install(3, 2).expect("the state after the last entry");
+        let mut committed = applied();
+        committed.installed(NodeId(2), GROUP, LogPosition { term: 3, index: 1 }).unwrap();
+        committed.applied(NodeId(2), GROUP, 3, 2, 0xb).expect("it goes on from the snapshot");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use understudy_core::NodeId;
+use understudy_core::{FileName, NodeId};
 
 use super::Violation;
 
@@ -23,24 +23,35 @@ pub fn check(node: NodeId, kept: u64, found: u64, synced: u64) -> Result<(), Vio
     Err(Violation::safety(NAME, why))
 }
 
-/// `node` did not start, with `error`, after a crash that damaged nothing (`damaged_at` is `None`) or
-/// with a byte that is not what was synced there.
+/// `node` starts. `missing` was promised and is not there; `given_up` is the newest checkpoint of a
+/// group that has nothing else, and the node removes it.
+///
+/// # Errors
+/// There is one or the other.
+pub fn check_files(
+    node: NodeId,
+    missing: Option<FileName>,
+    given_up: Option<FileName>,
+) -> Result<(), Violation> {
+    let why = match (missing, given_up) {
+        (None, None) => return Ok(()),
+        (Some(file), _) => format!("{file} of N{node} was durable, and it is gone"),
+        (None, Some(file)) => format!("N{node} removes {file}, its newest checkpoint"),
+    };
+    Err(Violation::safety(NAME, why))
+}
+
+/// `node` did not start, with `error`, after a crash that damaged nothing, or with something that is
+/// not what was written there.
 ///
 /// # Errors
 /// There was no damage to refuse.
-pub fn check_refusal(
-    node: NodeId,
-    error: &dyn Display,
-    damaged_at: Option<u64>,
-) -> Result<(), Violation> {
-    match damaged_at {
-        Some(_) => Ok(()),
-        None => {
-            let why =
-                format!("N{node} does not start after a crash, and nothing is damaged: {error}");
-            Err(Violation::safety(NAME, why))
-        }
+pub fn check_refusal(node: NodeId, error: &dyn Display, is_damaged: bool) -> Result<(), Violation> {
+    if is_damaged {
+        return Ok(());
     }
+    let why = format!("N{node} does not start after a crash, and nothing is damaged: {error}");
+    Err(Violation::safety(NAME, why))
 }
 
 #[cfg(test)]
@@ -57,9 +68,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_file_is_found() {
+        let (node, file) = (NodeId(1), FileName::Segment(1));
+        for (missing, given_up) in [(Some(file), None), (None, Some(file))] {
+            assert_eq!(check_files(node, missing, given_up).unwrap_err().property, NAME);
+        }
+        check_files(node, None, None).expect("all is there");
+    }
+
+    #[test]
     fn a_node_that_refuses_a_sound_log_is_found() {
-        let refuses = |damaged_at| check_refusal(NodeId(1), &"a bad frame", damaged_at);
-        assert_eq!(refuses(None).unwrap_err().property, NAME);
-        refuses(Some(17)).expect("damage is to be refused");
+        let refuses = |is_damaged| check_refusal(NodeId(1), &"a bad frame", is_damaged);
+        assert_eq!(refuses(false).unwrap_err().property, NAME);
+        refuses(true).expect("damage is to be refused");
     }
 }

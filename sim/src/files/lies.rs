@@ -56,6 +56,9 @@ impl FileDisk {
                 let file = self.content(id);
                 let flipped = file.platter(at) ^ (1 << (value >> 32 & 7));
                 file.damage(at, &[flipped]);
+                if lane == Lane::Files {
+                    counts.fired(Fault::DamagedSnapshot);
+                }
                 return counts.fired(Fault::BitRot);
             }
             at -= bytes;

@@ -167,6 +167,12 @@ impl FileDisk {
                 counts.fired(Fault::DiskFull);
                 return Err(failed(NO_SPACE));
             }
+            DiskOp::Create { .. } | DiskOp::Write { .. } | DiskOp::Resize { .. }
+                if now < self.files_full_until =>
+            {
+                counts.fired(Fault::FilesFull);
+                return Err(failed(NO_SPACE));
+            }
             _ if fail_next.take_if(|fail| *fail == Fail::Write).is_some() => {
                 counts.fired(Fault::WriteFailed);
                 return Err(failed("write: input/output error"));

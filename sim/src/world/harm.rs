@@ -3,8 +3,8 @@
 use understudy_core::{GroupId, NodeId};
 
 use super::{World, place};
-use crate::disk::{Fail, Latency, Lie};
 use crate::faults::Fault;
+use crate::files::{Fail, Lane, Latency, Lie};
 use crate::plan::Plan;
 
 impl World {
@@ -32,23 +32,38 @@ impl World {
     pub fn stall_disk(&mut self, node: NodeId, lasts: u64) {
         self.counts.fired(Fault::StalledDisk);
         self.nodes[place(node)].disk.stall(self.now + lasts);
+        self.plan_disk(node);
     }
 
-    /// `node`'s disk takes no writes for a while.
-    pub fn fill_disk(&mut self, node: NodeId, lasts: u64) {
-        self.nodes[place(node)].disk.fill_up(self.now + lasts);
+    /// `node`'s disk takes no writes for a while, or only those of the log.
+    pub fn fill_disk(&mut self, node: NodeId, lane: Lane, lasts: u64) {
+        self.nodes[place(node)].disk.fill_up(lane, self.now + lasts);
     }
 
     /// `node`'s next write or sync fails.
-    pub fn fail_disk(&mut self, node: NodeId, fail: Fail) {
-        self.nodes[place(node)].disk.fail_next(fail);
+    pub fn fail_disk(&mut self, node: NodeId, lane: Lane, fail: Fail) {
+        self.nodes[place(node)].disk.fail_next(lane, fail);
+    }
+
+    /// The next write or flush of `node`'s store fails.
+    pub fn fail_store(&mut self, node: NodeId) {
+        self.nodes[place(node)].rows.store.fail_next();
     }
 
     /// `node`'s disk lies, if the atlas allows it.
-    pub fn damage_disk(&mut self, node: NodeId, lie: Lie, value: u64) -> bool {
+    pub fn damage_disk(&mut self, node: NodeId, lane: Lane, lie: Lie, value: u64) -> bool {
         let allowed = self.may_damage(node);
         if allowed {
-            self.nodes[place(node)].disk.lie(lie, value, &mut self.counts);
+            self.nodes[place(node)].disk.lie(lie, lane, value, &mut self.counts);
+        }
+        allowed
+    }
+
+    /// `node`'s store is damaged, if there is one and the atlas allows it.
+    pub fn damage_store(&mut self, node: NodeId) -> bool {
+        let allowed = self.plan.outside().next().is_some() && self.may_damage(node);
+        if allowed {
+            self.nodes[place(node)].rows.store.set_damaged(true);
         }
         allowed
     }

@@ -1,21 +1,19 @@
 //! One node's life: start, turns, syncs, death.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use understudy_core::{
-    Answer, Effect, Failure, GroupId, GroupStatus, Identity, Incarnation, Input, NodeId, Refusal,
+    Answer, DiskOp, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId, Refusal,
     Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Status, codec,
 };
 
+use super::storage::Rows;
 use super::{Happening, Heard, Question, STEPS_MAX, World, place};
-use crate::checks::{
-    Violation, damage_is_noticed, failed_sync_is_fatal, fatal_has_a_cause, reply_at_most_once,
-    synced_bytes_survive,
-};
+use crate::checks::{Violation, failed_sync_is_fatal, fatal_has_a_cause, reply_at_most_once};
 use crate::clock::Clock;
 use crate::dice::fold;
-use crate::disk::{Disk, Image};
 use crate::faults::Fault;
+use crate::files::{FileDisk, Promised};
 use crate::marks::Mark;
 use crate::plan::Plan;
 use crate::recording::Kind;
@@ -29,30 +27,56 @@ pub struct Node {
     pub(super) life: u64,
     /// Clients that wait for an answer.
     pub(super) waiting: BTreeSet<RequestId>,
-    pub(super) disk: Disk,
+    pub(super) disk: FileDisk,
+    /// When the disk does something next, as far as it is planned.
+    pub(super) disk_at: Option<u64>,
+    /// Its store outside the core.
+    pub(super) rows: Rows,
     pub(super) clock: Clock,
     pub(super) paused_until: u64,
-    identity: Identity,
-    replica: Option<Replica>,
-    rng: Rng,
-    seed: Seed,
+    pub(super) identity: Identity,
+    pub(super) replica: Option<Replica>,
+    pub(super) rng: Rng,
+    pub(super) seed: Seed,
     inbox: Vec<Input>,
     turn_due: bool,
     wake_at: Option<u64>,
     /// Where the last write ends that the next turn hears of.
-    heard_end: u64,
-    /// A write or sync failed in this life: the replica must end.
-    disk_failed: bool,
-    /// Bytes that were promised to stay when the node died.
-    synced: usize,
+    pub(super) heard_end: u64,
+    /// A write or sync of its log, or its store, failed in this life: the replica may end.
+    pub(super) disk_failed: bool,
+    /// What was promised to stay when the node died.
+    pub(super) promised: Promised,
+    /// What it has seen of each group, in all of its lives with this disk.
+    pub(super) seen: BTreeMap<GroupId, Seen>,
     /// How often it came back with an empty disk.
     wiped: u64,
     /// It has an empty disk, or had one, and is no voter of every group yet.
-    outside: bool,
+    pub(super) outside: bool,
     /// It died while it recovered.
-    died_in_recovery: bool,
+    pub(super) died_in_recovery: bool,
     /// Its first turn in this life will be cut short.
-    first_turn_dies: bool,
+    pub(super) first_turn_dies: bool,
+}
+
+/// A replica has ended itself.
+#[derive(Clone, Copy, Debug)]
+struct Fatal {
+    /// Its folder must not be started again.
+    damaged: bool,
+}
+
+/// What a node has seen of a group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// The highest index it has applied.
+    pub applied: Option<u64>,
+    /// Its store has lost batches since, which it has not applied again.
+    pub lost_batches: bool,
+    /// A checkpoint failed in this life.
+    pub checkpoint_failed: bool,
+    /// A snapshot was installed since its disk is new.
+    pub installed: bool,
 }
 
 impl Node {
@@ -61,18 +85,18 @@ impl Node {
         let seed = seed.child(&format!("node/{id}"));
         let incarnation = Incarnation(seed.child("incarnation").0);
         let identity = Identity { cluster: plan.cluster().cluster, node: id, incarnation };
-        let wal = Replica::format_wal(&identity);
         let (rate, wall_ahead) = plan.clocks[place(id)];
-        let synced = wal.len();
-        let mut disk = Disk::new(wal, plan.disks[place(id)], seed.child("disk").rng());
-        if plan.disks_lie {
-            disk.lie_about_young_writes();
-        }
+        let ops = Replica::format(&identity, &plan.log);
+        let disk = new_disk(plan, id, seed.child("disk"), &ops);
+        let rows = Rows::new(plan.disks[place(id)], seed.child("rows").rng());
         Node {
             id,
             life: 0,
             waiting: BTreeSet::new(),
+            promised: disk.promised().clone(),
             disk,
+            disk_at: None,
+            rows,
             clock: Clock::new(rate, wall_ahead),
             paused_until: 0,
             identity,
@@ -82,9 +106,9 @@ impl Node {
             inbox: Vec::new(),
             turn_due: false,
             wake_at: None,
-            heard_end: synced as u64,
+            heard_end: 0,
             disk_failed: false,
-            synced,
+            seen: BTreeMap::new(),
             wiped: 0,
             outside: false,
             died_in_recovery: false,
@@ -131,21 +155,30 @@ impl Node {
         let lost = self.identity.incarnation;
         let seed = self.seed.child(&format!("wiped/{}", self.wiped));
         self.identity.incarnation = Incarnation(seed.child("incarnation").0);
-        let wal = match set_aside {
-            true => Replica::format_replacement_wal(&plan.cluster(), &self.identity, lost),
-            false => Replica::format_wal(&self.identity),
+        let ops = match set_aside {
+            true => Replica::format_replacement(&plan.cluster(), &self.identity, lost),
+            false => Replica::format(&self.identity, &plan.log),
         };
-        self.synced = wal.len();
-        self.disk = Disk::new(wal, plan.disks[place(self.id)], seed.child("disk").rng());
-        if plan.disks_lie {
-            self.disk.lie_about_young_writes();
-        }
+        self.disk = new_disk(plan, self.id, seed.child("disk"), &ops);
+        self.promised = self.disk.promised().clone();
+        self.rows = Rows::new(plan.disks[place(self.id)], seed.child("rows").rng());
+        self.seen.clear();
     }
 
     pub(super) fn calm(&mut self) {
         self.disk.calm();
         self.paused_until = 0;
     }
+}
+
+/// A disk with a new folder on it.
+fn new_disk(plan: &Plan, id: NodeId, seed: Seed, ops: &[DiskOp]) -> FileDisk {
+    let mut disk = FileDisk::new(plan.log.segment_bytes, plan.disks[place(id)], seed);
+    disk.apply_recovery(ops).expect("a_new_disk_has_space");
+    if plan.disks_lie {
+        disk.lie_about_young_writes();
+    }
+    disk
 }
 
 impl World {
@@ -182,32 +215,53 @@ impl World {
     }
 
     pub(super) fn kill(&mut self, id: NodeId) {
-        let rate = self.plan.torn_write_ppm;
-        let mut torn = None;
-        if self.nodes[place(id)].has_unsynced() {
+        let has_unsynced = self.nodes[place(id)].has_unsynced();
+        let (mut killed, mut torn) = (None, None);
+        if has_unsynced {
+            let rate = self.plan.process_kill_ppm;
+            killed = self.dice.roll(Fault::ProcessKilled, id.0, rate, &mut self.counts);
+        }
+        if has_unsynced && killed.is_none() {
+            let rate = self.plan.torn_write_ppm;
             torn = self.dice.roll(Fault::TornWrite, id.0, rate, &mut self.counts);
         }
         let state = if self.trace.keeps() { self.state_of(id.0, 1) } else { None };
         let node = &mut self.nodes[place(id)];
-        let written = node.disk.written();
+        let written = node.disk.wal_end();
         node.replica = None;
         node.life += 1;
         node.inbox.clear();
         node.turn_due = false;
         node.wake_at = None;
+        node.disk_at = None;
         node.disk_failed = false;
-        node.synced = node.disk.crash(torn, &mut self.counts);
-        let left = node.disk.written();
-        let (synced, waiting) = (node.synced, std::mem::take(&mut node.waiting));
+        node.promised = match killed {
+            Some(_) => node.disk.kill(),
+            None => node.disk.crash(torn, &mut self.counts),
+        };
+        let (synced, waiting) = (node.promised.wal_end, std::mem::take(&mut node.waiting));
+        let lost = node.rows.crash();
+        for (group, seen) in &mut node.seen {
+            let outside = self.plan.outside().any(|(outside, _)| outside == *group);
+            seen.lost_batches |= lost > 0 && outside;
+            seen.checkpoint_failed = false;
+        }
+        if lost > 0 {
+            self.counts.fired(Fault::LostBatches);
+        }
         self.roles.retain(|&(_, node), _| node != id);
-        let number = self.note(id.0, Kind::Dies, &left.to_le_bytes(), |line| {
-            line.text = match written - synced {
-                0 => format!("dies; all {synced} bytes of its log were synced"),
-                unsynced => format!(
-                    "dies; {synced} bytes of its log were synced, of {unsynced} more {} are left",
-                    left - synced
-                ),
+        let content = [written, synced, lost as u64].map(u64::to_le_bytes).concat();
+        let number = self.note(id.0, Kind::Dies, &content, |line| {
+            let log = match written.saturating_sub(synced) {
+                0 => format!("all {synced} bytes of its log were synced"),
+                unsynced => format!("{synced} bytes of its log were synced, {unsynced} were not"),
             };
+            let how = if killed.is_some() { "is killed" } else { "dies" };
+            let store = match lost {
+                0 => String::new(),
+                lost => format!(", {lost} batches of its store are lost"),
+            };
+            line.text = format!("{how}; {log}{store}");
         });
         self.trace.amend(number, |line| line.state = state);
         self.committed.restarts(id);
@@ -220,116 +274,6 @@ impl World {
                 self.hear_later(request, Heard::Reset);
             }
         }
-    }
-
-    pub(super) fn start(&mut self, id: NodeId) {
-        let rate = self.plan.crash_in_recovery_ppm;
-        let dies = self.dice.roll(Fault::CrashInRecovery, id.0, rate, &mut self.counts);
-        let now = self.now;
-        let node = &mut self.nodes[place(id)];
-        node.life += 1;
-        node.clock.reboot(now, &mut node.rng);
-        let seed = node.seed.child(&format!("boot/{}", node.life));
-        let Image { disk, damaged } = node.disk.image();
-        let found = disk.wal.len();
-        let replica = Replica::recover(&self.cluster, &node.identity, seed, disk);
-        let replica = match self.judge_recovery(id, replica, found, damaged) {
-            Some(replica) => replica,
-            None => return,
-        };
-        let stage = dies.map(|value| value % 3);
-        if stage == Some(0) {
-            return self.die_in_recovery(id, "before it cuts its log", dies);
-        }
-        let (node, kept) = (&mut self.nodes[place(id)], replica.wal_len());
-        node.disk.truncate(kept);
-        if stage == Some(1) {
-            return self.die_in_recovery(id, "after it cut its log", dies);
-        }
-        node.heard_end = kept;
-        node.replica = Some(replica);
-        node.first_turn_dies = stage == Some(2);
-        let recovered_at_last = std::mem::replace(&mut node.died_in_recovery, stage == Some(2));
-        if recovered_at_last && stage.is_none() {
-            self.marks.met(Mark::RecoveredAfterCrashInRecovery);
-        }
-        if kept < found as u64 {
-            self.marks.met(Mark::TornTailCut);
-        }
-        self.note(id.0, Kind::Starts, &kept.to_le_bytes(), |line| {
-            line.text = format!("starts with {kept} of {found} bytes of log");
-        });
-        self.totals.starts += 1;
-        self.hand(id, Input::Wake);
-    }
-
-    /// What recovery must and must not accept. `None` if the node does not start.
-    fn judge_recovery(
-        &mut self,
-        id: NodeId,
-        recovered: Result<Replica, understudy_core::RecoverError>,
-        found: usize,
-        damaged: Option<u64>,
-    ) -> Option<Replica> {
-        let synced = self.nodes[place(id)].synced as u64;
-        match recovered {
-            Err(error) => {
-                if let Err(violation) = synced_bytes_survive::check_refusal(id, &error, damaged) {
-                    self.fail(violation);
-                }
-                self.note(id.0, Kind::Dies, &[], |line| line.text = format!("refuses: {error}"));
-                if error.damaged {
-                    self.set_aside(id);
-                }
-                None
-            }
-            Ok(replica) => {
-                let (kept, found) = (replica.wal_len(), found as u64);
-                // Of a disk that lies about young writes nobody can expect that it is noticed.
-                if !(self.plan.disks_lie && damaged.is_some()) {
-                    let noticed = damage_is_noticed::check(id, true, damaged, kept);
-                    let kept = synced_bytes_survive::check(id, kept, found, synced);
-                    if let Err(violation) = noticed.and(kept) {
-                        self.fail(violation);
-                    }
-                }
-                (!self.is_over()).then_some(replica)
-            }
-        }
-    }
-
-    /// The node's damaged folder is set aside, and it starts with a new one after a while.
-    fn set_aside(&mut self, id: NodeId) {
-        self.marks.met(Mark::DamageSetAside);
-        let plan = &self.plan;
-        let node = &mut self.nodes[place(id)];
-        node.wipe(plan, true);
-        let start_after = node.rng.between(1_000_000, 400_000_000);
-        self.start_later(id, start_after);
-    }
-
-    /// Whether the node has got back a vote in every group, with its present disk.
-    fn look_inside(&mut self, id: NodeId) {
-        let node = &mut self.nodes[place(id)];
-        let Some(status) = node.status().filter(|_| node.outside) else { return };
-        let (me, members) = (node.replica_id(), self.cluster.nodes.len());
-        let votes =
-            |group: &GroupStatus| group.voters.contains(&me) && group.voters.len() == members;
-        if status.groups.iter().all(votes) {
-            node.outside = false;
-            self.atlas.heals(id);
-            self.marks.met(Mark::Repaired);
-            self.note(id.0, Kind::World, &[], |line| {
-                line.text = format!("N{id} votes again, as {me}");
-            });
-        }
-    }
-
-    fn die_in_recovery(&mut self, id: NodeId, when: &str, value: Option<u64>) {
-        self.nodes[place(id)].died_in_recovery = true;
-        self.note(id.0, Kind::Dies, &[], |line| line.text = format!("dies {when}"));
-        let down = fold(value.unwrap_or(0) >> 8, 1_000_000, 200_000_000);
-        self.start_later(id, down);
     }
 
     /// `input` waits for the node's next turn.
@@ -349,46 +293,6 @@ impl World {
         let node = &mut self.nodes[place(id)];
         if node.life == life && node.wake_at.take_if(|at| *at == self.now).is_some() {
             self.hand(id, Input::Wake);
-        }
-    }
-
-    pub(super) fn sync_done(&mut self, id: NodeId, life: u64) {
-        if self.nodes[place(id)].life != life {
-            return;
-        }
-        let rate = self.plan.crash_at_io_ppm;
-        let dies = self.dice.roll(Fault::CrashAtIo, id.0, rate, &mut self.counts);
-        let before = dies.is_some_and(|value| value % 2 == 0);
-        if !before {
-            self.complete_writes(id, life);
-        }
-        if let Some(value) = dies {
-            let when =
-                if before { "just before its sync is done" } else { "before it hears of it" };
-            self.note_fault(id.0, || format!("crash at a sync: {when}"));
-            self.crash(id, fold(value >> 8, 1_000_000, 300_000_000));
-        }
-    }
-
-    fn complete_writes(&mut self, id: NodeId, life: u64) {
-        let node = &mut self.nodes[place(id)];
-        let completions = node.disk.complete(self.now, &mut self.counts);
-        node.disk_failed |= completions.iter().any(|done| done.result.is_err());
-        let next = node.disk.deadline();
-        for done in completions {
-            let (io, failed) = (done.io, done.result.is_err());
-            let content = [io.number, u64::from(failed)].map(u64::to_le_bytes).concat();
-            self.note(id.0, Kind::Synced, &content, |line| {
-                let what = if failed { "failed" } else { "is durable" };
-                line.text = format!("write {} {what}", io.number);
-            });
-            if !failed {
-                self.nodes[place(id)].heard_end = done.end;
-            }
-            self.hand(id, Input::Io { io, result: done.result });
-        }
-        if let Some(at) = next {
-            self.schedule(at, Happening::Sync { node: id, life });
         }
     }
 
@@ -421,11 +325,11 @@ impl World {
         }
         let dies_after = self.dies_after(id, effects.len());
         self.plan_wake(id);
-        let mut fatal = false;
+        let mut fatal: Option<Fatal> = None;
         for (number, effect) in effects.into_iter().enumerate() {
             match effect {
                 effect if dies_after.is_none_or(|last| number < last) => {
-                    fatal |= self.run(id, effect);
+                    fatal = self.run(id, effect).or(fatal);
                 }
                 // It has happened inside, and others may have heard of it already.
                 Effect::Event(event) => self.observe(id, &event),
@@ -446,7 +350,9 @@ impl World {
         Some(fold(value, 0, effects as u64) as usize)
     }
 
-    fn after_turn(&mut self, id: NodeId, fatal: bool, saw_failure: bool, cut_short: bool) {
+    fn after_turn(&mut self, id: NodeId, fatal: Option<Fatal>, saw_failure: bool, cut_short: bool) {
+        let damaged = fatal.is_some_and(|fatal| fatal.damaged);
+        let fatal = fatal.is_some();
         let disk_failed = self.nodes[place(id)].disk_failed;
         if cut_short {
             self.note_fault(id.0, || "crash between two effects of a step".to_owned());
@@ -463,7 +369,10 @@ impl World {
         if fatal && self.roles.iter().any(|(&(_, n), &(role, _))| n == id && role == Role::Leader) {
             self.marks.met(Mark::LeaderDiskFailed);
         }
-        if cut_short || fatal {
+        if damaged {
+            self.kill(id);
+            self.set_aside(id);
+        } else if cut_short || fatal {
             let start_after = self.nodes[place(id)].rng.between(1_000_000, 400_000_000);
             self.crash(id, start_after);
             if self.calm {
@@ -487,8 +396,8 @@ impl World {
         }
     }
 
-    /// Runs one effect; true if the process must end.
-    fn run(&mut self, id: NodeId, effect: Effect) -> bool {
+    /// Runs one effect; says so if the process must end.
+    fn run(&mut self, id: NodeId, effect: Effect) -> Option<Fatal> {
         match effect {
             Effect::Send { to, message } => {
                 let bytes = codec::encode(&message);
@@ -503,22 +412,12 @@ impl World {
                     self.schedule(at, Happening::Deliver { to, bytes: bytes.clone(), sent });
                 }
             }
-            Effect::WalWrite { io, offset, bytes } => {
-                self.note(id.0, Kind::Write, &bytes, |line| {
-                    let length = bytes.len();
-                    line.text = format!("write {} of {length} bytes at {offset}", io.number);
-                });
-                let node = &mut self.nodes[place(id)];
-                let before = node.disk.deadline();
-                node.disk.write(self.now, io, offset, bytes, &mut self.counts);
-                let (after, life) = (node.disk.deadline(), node.life);
-                if let Some(at) = after.filter(|_| before.is_none()) {
-                    self.schedule(at, Happening::Sync { node: id, life });
-                }
+            Effect::WalWrite { io, offset, bytes } => self.write_wal(id, io, offset, bytes),
+            Effect::Files { io, ops } => self.work_on_files(id, io, ops),
+            Effect::FileRead { io, file, offset, length } => {
+                self.read_file(id, io, (file, offset, length));
             }
-            Effect::Files { .. } | Effect::FileRead { .. } | Effect::Store { .. } => {
-                unreachable!("the core does not ask for it yet")
-            }
+            Effect::Store { io, group, op } => self.work_on_rows(id, io, group, op),
             Effect::Reply { request, response } => self.reply(id, request, response),
             Effect::Event(event) => {
                 let text = event.to_string();
@@ -528,14 +427,14 @@ impl World {
                 });
                 self.observe(id, &event);
             }
-            Effect::Fatal { reason, .. } => {
+            Effect::Fatal { reason, damaged } => {
                 self.note(id.0, Kind::Event, reason.as_bytes(), |line| {
                     line.text = format!("gives up: {reason}");
                 });
-                return true;
+                return Some(Fatal { damaged });
             }
         }
-        false
+        None
     }
 
     fn reply(&mut self, id: NodeId, request: RequestId, response: Response) {

@@ -1,13 +1,15 @@
 //! What the world sees of all replicas together: the checks at every event, and at the end.
 
 use understudy_core::event::Role;
+use understudy_core::message::SnapshotChunk;
 use understudy_core::{
-    DropReason, Event, GroupId, GroupStatus, NodeId, RepairStep, ReplicaId, Sequence,
+    DropReason, Event, GroupId, GroupStatus, NodeId, RepairStep, ReplicaId, Sequence, limits,
 };
 
 use super::{Node, World, place};
 use crate::checks::Violation;
 use crate::checks::replicas_equal::{self, Dump};
+use crate::checks::replicas_never_diverge;
 use crate::marks::Mark;
 
 /// What a run came to.
@@ -41,9 +43,18 @@ impl World {
                 self.totals.applied += 1;
                 self.committed.applied(node, *group, *term, *index, *state_hash)
             }
+            Event::SnapshotInstalled { group, position } => {
+                self.committed.installed(node, *group, *position)
+            }
+            Event::Diverged { group, index, leader, .. } => {
+                replicas_never_diverge::check(node, *leader, *group, *index)
+            }
             Event::Formed { .. }
             | Event::Repair { .. }
             | Event::Dropped { .. }
+            | Event::Checkpoint { .. }
+            | Event::CheckpointFailed { .. }
+            | Event::SnapshotRefused { .. }
             | Event::Truncated { .. } => Ok(()),
         };
         if let Err(violation) = verdict {
@@ -68,6 +79,7 @@ impl World {
         let mark = match event {
             Event::Role { group, role, term, .. } => self.mark_role(node, *group, *role, *term),
             Event::Applied { group, term, index, .. } => {
+                self.mark_applied(node, *group, *index);
                 let first = self.committed.highest(*group).is_none_or(|highest| highest < *index);
                 let led = self.roles.get(&(*group, node));
                 let up = self.nodes.iter().filter(|node| node.is_up()).count();
@@ -82,6 +94,24 @@ impl World {
             }
             Event::Dropped { reason: DropReason::Stale, .. } => Some(Mark::StaleAnswerDropped),
             Event::Dropped { .. } => None,
+            Event::Checkpoint { group, .. } => {
+                let seen = self.nodes[place(node)].seen.entry(*group).or_default();
+                if std::mem::take(&mut seen.checkpoint_failed) {
+                    self.marks.met(Mark::CheckpointFailedAndRetried);
+                }
+                Some(Mark::CheckpointMade)
+            }
+            Event::CheckpointFailed { group, .. } => {
+                let seen = self.nodes[place(node)].seen.entry(*group).or_default();
+                seen.checkpoint_failed = true;
+                None
+            }
+            Event::SnapshotInstalled { group, position } => {
+                self.mark_applied(node, *group, position.index);
+                self.nodes[place(node)].seen.entry(*group).or_default().installed = true;
+                None
+            }
+            Event::SnapshotRefused { .. } | Event::Diverged { .. } => None,
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
             Event::Repair { group, step } => self.mark_repair(node, *group, *step),
             Event::Formed { .. } => {
@@ -90,6 +120,29 @@ impl World {
         };
         if let Some(mark) = mark {
             self.marks.met(mark);
+        }
+    }
+
+    fn mark_applied(&mut self, node: NodeId, group: GroupId, index: u64) {
+        let seen = self.nodes[place(node)].seen.entry(group).or_default();
+        if seen.applied.is_none_or(|applied| applied < index) {
+            seen.applied = Some(index);
+            seen.lost_batches = false;
+        } else if std::mem::take(&mut seen.lost_batches) {
+            self.marks.met(Mark::StoreBatchesReplayed);
+        }
+    }
+
+    /// A chunk of a snapshot reaches a node.
+    pub(super) fn mark_chunk(&mut self, to: NodeId, group: GroupId, chunk: &SnapshotChunk) {
+        if chunk.bytes.0.is_empty() {
+            return;
+        }
+        self.marks.met(Mark::SnapshotSent);
+        let chunks = self.chunks.entry((to, group)).or_default();
+        let again = chunk.offset > 0 && !chunks.insert((chunk.position, chunk.offset));
+        if again {
+            self.marks.met(Mark::SnapshotResumed);
         }
     }
 
@@ -184,7 +237,28 @@ impl World {
                 reasons.push(format!("group {group}: {}", each.collect::<Vec<_>>().join(", ")));
             }
         }
+        reasons.extend(self.nodes.iter().filter_map(|node| self.long_log(node)));
+        let behind = self.nodes.iter().filter(|node| !node.rows.is_idle());
+        reasons.extend(behind.map(|node| format!("N{}'s store is at work", node.id)));
         (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// A node's log that is longer than it may stay: when nobody waits for entries any more, all but
+    /// the last few segments are purged and gone.
+    fn long_log(&self, node: &Node) -> Option<String> {
+        let status = node.status()?;
+        let segment = self.plan.log.segment_bytes;
+        let segments = status.wal_end.div_ceil(segment) - status.wal_begin / segment;
+        let long = segments > limits::SEGMENTS_BEFORE_CHECKPOINT + 1;
+        long.then(|| format!("N{} still keeps {segments} segments of log", node.id))
+    }
+
+    /// What a node that runs has of a group; `None` if its store cannot be read.
+    fn dump(&self, node: &Node, group: GroupId) -> Option<Dump> {
+        match self.plan.outside().any(|(outside, _)| outside == group) {
+            true => node.replica().and_then(|_| node.rows.dump(group)),
+            false => node.replica().map(|replica| replica.dump(group)),
+        }
     }
 
     /// The rows of every group and the end of its order, once the replicas have converged.
@@ -195,7 +269,7 @@ impl World {
         let mut states = Vec::new();
         for group in self.groups() {
             let dumps: Vec<(NodeId, Dump)> = (self.nodes.iter())
-                .filter_map(|node| node.replica().map(|replica| (node.id, replica.dump(group))))
+                .filter_map(|node| Some((node.id, self.dump(node, group)?)))
                 .collect();
             replicas_equal::compare(group, &dumps)?;
             let Some((first, _)) = dumps.first() else { continue };

@@ -1,8 +1,12 @@
 use super::{Recovered, Remains, Unusable, Verdict, recover};
 use crate::disk::{DiskOp, FileName, MemoryDisk};
+use crate::effect::Effect;
 use crate::message::{LogEntry, LogPosition, Payload, Vote};
-use crate::types::{ClusterId, GroupId, Identity, Incarnation, NodeId, ReplicaId};
+use crate::types::{
+    Boot, ClusterId, GroupId, Identity, Incarnation, Instant, Namespace, NodeId, ReplicaId,
+};
 use crate::wal::frame::{Record, SegmentHeader, encode, seed};
+use crate::wal::writer::{SegmentWork, Writer};
 
 const GROUP: GroupId = GroupId(1);
 const SEGMENT: u64 = 64 * 1024;
@@ -336,6 +340,51 @@ fn every_flipped_byte_of_an_attested_segment_is_found() {
             files[place] = &damaged;
             let refused = try_recover(&files);
             assert!(refused.is_err(), "byte {at} of segment {place}");
+        }
+    }
+}
+
+/// Frames of a segment may end anywhere, but not with it: the next one would begin without a header.
+#[test]
+fn what_is_written_is_recovered_wherever_a_segment_ends() {
+    for shift in 1..=16 {
+        let mut disk = disk(&[&File::new()]);
+        let resize = DiskOp::Resize { file: FileName::Segment(0), size: SEGMENT };
+        disk.apply(&[resize]).unwrap();
+        let mut writer = Writer::new(Boot(1), &recover(&disk, &identity()).unwrap());
+        // Eight bytes more each time: frames are aligned to that.
+        let name = Namespace::new("n".repeat(8 * shift)).unwrap();
+        writer.push(&Record::Namespace(GROUP, name));
+        let mut next = 0;
+        while writer.end() < 2 * SEGMENT + SEGMENT / 2 {
+            let position = LogPosition { term: 1, index: next };
+            let entry = LogEntry { position, payload: Payload::Blank };
+            writer.push(&Record::Entry(GROUP, entry));
+            next += 1;
+            write_all(&mut writer, &mut disk);
+        }
+        let recovered = recover(&disk, &identity()).unwrap();
+        assert_eq!(indexes(&recovered), (0..next).collect::<Vec<_>>(), "shift {shift}");
+        assert_eq!(recovered.end, writer.end());
+    }
+}
+
+/// Does everything that a writer asks for.
+fn write_all(writer: &mut Writer, disk: &mut MemoryDisk) {
+    let now = Instant(0);
+    loop {
+        let writes = writer.take_writes(now);
+        let work = writer.segment_work(now);
+        if writes.is_empty() && work.is_none() {
+            return;
+        }
+        for write in writes {
+            let Effect::WalWrite { io, offset, bytes } = write else { continue };
+            disk.write_log(SEGMENT, offset, bytes).unwrap();
+            writer.complete(now, io);
+        }
+        if let Some(SegmentWork::Make(ops)) = work {
+            writer.made(now, &disk.apply(&ops));
         }
     }
 }

@@ -217,7 +217,7 @@ fn what_does_not_fit_fails_and_what_is_deleted_makes_room() {
 #[test]
 fn while_the_disk_is_full_only_what_needs_no_space_works() {
     let mut bench = Bench::with(&snapshot(snap(1), &[5; 10]));
-    bench.disk.fill_up(1_000_000);
+    bench.disk.fill_up(Lane::Wal, 1_000_000);
     assert_eq!((bench.disk.free(999_999), bench.disk.free(1_000_000) > 0), (0, true));
     bench.files(&[create(snap(2), 0)]);
     bench.files(&[write(snap(1), 0, &[1])]);
@@ -232,7 +232,7 @@ fn while_the_disk_is_full_only_what_needs_no_space_works() {
 fn a_calm_disk_has_no_trouble_left() {
     let mut bench = Bench::new();
     bench.disk.stall(u64::MAX);
-    bench.disk.fill_up(u64::MAX);
+    bench.disk.fill_up(Lane::Wal, u64::MAX);
     bench.disk.slow_down(Latency { min: u64::MAX, max: u64::MAX }, u64::MAX);
     for lane in [Lane::Wal, Lane::Files] {
         bench.disk.fail_next(lane, Fail::Write);

@@ -133,7 +133,7 @@ fn a_write_fails_alone_and_a_full_disk_fails_every_write() {
     bench.write(50);
     assert_eq!(bench.pass(), [false, true]);
     assert_eq!(bench.wal()[100..200], [[0; 50], [7; 50]].concat());
-    bench.disk.fill_up(bench.now + 10);
+    bench.disk.fill_up(Lane::Wal, bench.now + 10);
     bench.write(50);
     bench.write(50);
     assert_eq!(bench.pass(), [false, false]);
