@@ -194,7 +194,7 @@ impl Folder {
     ) -> std::io::Result<()> {
         fs::create_dir_all(aside)?;
         sync_dir(&self.path)?;
-        for name in ["wal", "snap", "rocksdb", "suspect"] {
+        for name in ["wal", "snap", "rocksdb", "rocksdb.flushed", "suspect"] {
             let (here, there) = (self.path.join(name), aside.join(name));
             if !here.exists() {
                 continue;

@@ -44,6 +44,8 @@ tallied! {
     TornTailCut = "torn_tail_cut",
     /// A node found its synced log damaged, and came back with a new, empty data folder.
     DamageSetAside = "damage_set_aside",
+    /// A leader whose disk was slow or full asked another node to lead.
+    LeadershipHandedOver = "leadership_handed_over",
     /// A node that had lost its data folder got its votes back, as another replica.
     Repaired = "repaired",
     /// A leader took up a repair that another had begun.

@@ -94,6 +94,7 @@ const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "one of each, written or read one by one")]
 enum Row {
     Schedule(Header),
     World(Plan),

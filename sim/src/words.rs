@@ -54,6 +54,8 @@ pub fn message(message: &Message) -> String {
         Body::ForwardWriteReply(Err(failed)) | Body::ForwardReadReply(Err(failed)) => {
             format!("forwarding failed: {}", forward_failed(*failed))
         }
+        Body::Transfer(ask) => format!("N{} should lead", ask.to.node),
+        Body::TransferReply => "heard who should lead".to_owned(),
         Body::Snapshot(chunk) => {
             let at = position(Some(chunk.position));
             let (offset, length) = (chunk.offset, chunk.length);
@@ -225,6 +227,7 @@ pub fn group(event: &Event) -> u64 {
         | Event::SnapshotInstalled { group, .. }
         | Event::SnapshotRefused { group, .. }
         | Event::Diverged { group, .. }
+        | Event::HandsOver { group, .. }
         | Event::Repair { group, .. } => u64::from(group.0),
         Event::Dropped { .. } => 0,
     }

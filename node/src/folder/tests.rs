@@ -1,5 +1,9 @@
 use super::*;
 
+fn wal_path(folder: &Path) -> PathBuf {
+    folder.join("wal/0000000000000000.wal")
+}
+
 /// A member's configuration and folder, removed at the end.
 struct Place(PathBuf);
 
@@ -39,15 +43,10 @@ fn assert_replaced(config: &NodeConfig, lost: &Identity) {
     let aside = config.data_dir.join(format!("damaged-{:016x}", lost.incarnation.0));
     assert_eq!(fs::read_to_string(wal_path(&aside)).unwrap(), "the old log");
     assert!(!folder.suspect().exists());
-    let image = folder.read_wal().unwrap();
-    understudy_core::Replica::recover(
-        &config.cluster,
-        &folder.identity,
-        understudy_core::Seed(1),
-        image,
-    )
-    .map(|_| ())
-    .unwrap();
+    let (seed, files) = (understudy_core::Seed(1), folder.files());
+    let recovered =
+        Replica::recover(&config.cluster, &folder.identity, seed, &files, None).map(|_| ());
+    recovered.unwrap();
     let identity = folder.identity.clone();
     drop(folder);
     assert_eq!(Folder::open(config).unwrap().identity, identity, "and it stays so");

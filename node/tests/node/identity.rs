@@ -85,7 +85,7 @@ fn a_damaged_log_is_set_aside_and_the_node_repaired() {
     world.json(&["load", "--generate", "200", "--json"]);
     let place = (world.leader() + 1) % 3;
     let data = world.cluster.nodes[place].config().with_file_name("data");
-    let wal = data.join("wal/wal.log");
+    let wal = data.join("wal/0000000000000000.wal");
     world.cluster.kill(place).unwrap();
     let mut bytes = fs::read(&wal).unwrap();
     let used = bytes.iter().rposition(|&byte| byte != 0).unwrap();
@@ -107,7 +107,7 @@ fn a_damaged_log_is_set_aside_and_the_node_repaired() {
         .filter(|name| name.starts_with("damaged-"))
         .collect();
     assert_eq!(aside.len(), 1, "{aside:?}");
-    assert!(fs::read(data.join(&aside[0]).join("wal/wal.log")).unwrap() == bytes);
+    assert!(fs::read(data.join(&aside[0]).join("wal/0000000000000000.wal")).unwrap() == bytes);
     let verdict = world.json(&["verify", "--generate", "200", "--json"]);
     assert_eq!(verdict["same"], 200);
 }

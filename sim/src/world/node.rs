@@ -40,6 +40,8 @@ pub struct Node {
     pub(super) seed: Seed,
     inbox: Vec<Input>,
     turn_due: bool,
+    /// Whether the process was last told that its disk is full.
+    pub(super) told_full: Option<bool>,
     wake_at: Option<u64>,
     /// Where the last write ends that the next turn hears of.
     pub(super) heard_end: u64,
@@ -105,6 +107,7 @@ impl Node {
             seed,
             inbox: Vec::new(),
             turn_due: false,
+            told_full: None,
             wake_at: None,
             heard_end: 0,
             disk_failed: false,
@@ -228,7 +231,8 @@ impl World {
         let state = if self.trace.keeps() { self.state_of(id.0, 1) } else { None };
         let node = &mut self.nodes[place(id)];
         let written = node.disk.wal_end();
-        node.replica = None;
+        node.turn_due = false;
+        node.told_full = None;
         node.life += 1;
         node.inbox.clear();
         node.turn_due = false;
@@ -307,7 +311,12 @@ impl World {
             return self.schedule(at, Happening::Turn { node: id, life });
         }
         node.turn_due = false;
-        let inputs = std::mem::take(&mut node.inbox);
+        let mut inputs = std::mem::take(&mut node.inbox);
+        // The driver looks now and then; here it is told as soon as it changes.
+        let free = node.disk.free(self.now);
+        if node.told_full.replace(free == 0) != Some(free == 0) {
+            inputs.insert(0, Input::Space { free });
+        }
         let saw_failure =
             inputs.iter().any(|input| matches!(input, Input::Io { result: Err(_), .. }));
         node.disk.told(node.heard_end);

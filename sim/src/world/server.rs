@@ -54,6 +54,7 @@ impl World {
             | Event::Dropped { .. }
             | Event::Checkpoint { .. }
             | Event::CheckpointFailed { .. }
+            | Event::HandsOver { .. }
             | Event::SnapshotRefused { .. }
             | Event::Truncated { .. } => Ok(()),
         };
@@ -112,6 +113,7 @@ impl World {
                 None
             }
             Event::SnapshotRefused { .. } | Event::Diverged { .. } => None,
+            Event::HandsOver { .. } => Some(Mark::LeadershipHandedOver),
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
             Event::Repair { group, step } => self.mark_repair(node, *group, *step),
             Event::Formed { .. } => {
