@@ -81,6 +81,8 @@ mutants! {
         "a batch for a store outside the core is answered for and never written";
     SegmentFilledUp, "segment_filled_up", "issue 4",
         "a segment may end with its last byte, and the next one is written without its beginning";
+    SnapshotNameShared, "snapshot_name_shared", "issue 4",
+        "a snapshot that is dropped removes its file, though another one has the same name";
     ExportTooOld, "export_too_old", "issue 4",
         "a follower is sent an older snapshot than consensus was told of";
     OpLogNotRecovered, "op_log_not_recovered", "M10",

@@ -138,7 +138,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             Handle::Whole(whole) | Handle::Received(whole, _) => whole,
             Handle::Outside => match self.snapshots.export(told).await {
                 Ok(whole) => whole,
-                Err(error) => return Err(again(&error.to_string())),
+                Err(error) => {
+                    transfer::not_exported(&self.shared, &error).await;
+                    return Err(again(&error.to_string()));
+                }
             },
         };
         let (shared, vote) = (self.shared.clone(), convert::vote(&vote));

@@ -111,7 +111,7 @@ impl Rows {
         if !received.is_cached() {
             return Ok(received);
         }
-        self.ask(StoreOp::Import(whole.file)).await?;
+        self.ask(StoreOp::Import(whole.file())).await?;
         let root = self.read_keys(vec![keys::root(self.group)]).await?.pop().flatten();
         let root: Option<Root> = root.and_then(|root| codec::decode(&root).ok());
         let root = root.ok_or_else(|| self.damaged("the group's root is missing"))?;

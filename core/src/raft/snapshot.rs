@@ -39,6 +39,7 @@ pub struct Snapshots {
     pub shared: Arc<Shared>,
     store: Arc<Mutex<Store>>,
     rows: Rows,
+    users: Users,
     state: Mutex<State>,
 }
 
@@ -78,10 +79,36 @@ impl Drop for Sending<'_> {
 /// A snapshot on the disk, whole and synced. Its file goes when it was replaced and the last
 /// transfer that reads it has ended.
 pub struct Whole {
-    shared: Weak<Shared>,
-    pub file: FileName,
+    name: Name,
     pub length: u64,
     pub meta: Meta,
+}
+
+/// Who uses each file. Two snapshots of one state have one name: a checkpoint, and what a leader has
+/// sent meanwhile.
+type Users = Arc<Mutex<BTreeMap<FileName, usize>>>;
+
+/// A name in use, from before the file gets it; the file goes with the last user.
+pub struct Name {
+    shared: Weak<Shared>,
+    users: Users,
+    pub file: FileName,
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let mut users = lock(&self.users);
+        let left = users.get(&self.file).map_or(0, |count| count.saturating_sub(1));
+        if left > 0 && !planted!(SnapshotNameShared) {
+            users.insert(self.file, left);
+            return;
+        }
+        users.remove(&self.file);
+        drop(users);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.work(vec![DiskOp::Delete { file: self.file }], |_| {});
+        }
+    }
 }
 
 /// What openraft hands to and fro.
@@ -104,12 +131,16 @@ impl Snapshots {
     ) -> Snapshots {
         let (group, meta) = (origin.group, lock(&store).meta());
         let rows = Rows { group, shared: shared.clone(), store: store.clone() };
-        let snapshots = Snapshots { origin, shared, store, rows, state: Mutex::default() };
+        let (users, state) = Default::default();
+        let snapshots = Snapshots { origin, shared, store, rows, users, state };
         if snapshots.is_outside() {
             lock(&snapshots.state).flushed = meta.applied.is_some().then_some(meta);
         } else {
-            let current = current.and_then(|length| snapshots.whole(length, meta));
-            lock(&snapshots.state).current = current.map(Arc::new);
+            let current = current.zip(meta.applied).map(|(length, position)| {
+                let name = snapshots.name(position);
+                Arc::new(Whole { name, length, meta })
+            });
+            lock(&snapshots.state).current = current;
         }
         snapshots
     }
@@ -165,10 +196,14 @@ impl Snapshots {
         self.newest().map_or(0, |(_, bytes)| bytes)
     }
 
-    /// A snapshot with this meta, which is on the disk under its own name.
-    pub fn whole(&self, length: u64, meta: Meta) -> Option<Whole> {
-        let file = FileName::Snapshot(self.group(), meta.applied?);
-        Some(Whole { shared: Arc::downgrade(&self.shared), file, length, meta })
+    /// The name of a snapshot that ends at `position`, in use from now on.
+    pub fn name(&self, position: LogPosition) -> Name {
+        self.use_file(FileName::Snapshot(self.group(), position))
+    }
+
+    fn use_file(&self, file: FileName) -> Name {
+        *lock(&self.users).entry(file).or_default() += 1;
+        Name { shared: Arc::downgrade(&self.shared), users: self.users.clone(), file }
     }
 
     /// A name for a file that is being written.
@@ -258,14 +293,14 @@ impl Snapshots {
         }
         let length = offset + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         ops.push(DiskOp::Write { file: part, offset, bytes });
-        ops.extend(self.finish(part, position));
+        let name = self.name(position);
+        ops.extend(Snapshots::finish(part, name.file));
         self.shared.worked(ops).await?;
-        self.whole(length, meta).ok_or_else(|| IoFailed { reason: "nothing is applied".to_owned() })
+        Ok(Whole { name, length, meta })
     }
 
     /// What gives a written part its own name, durably.
-    pub fn finish(&self, part: FileName, position: LogPosition) -> [DiskOp; 3] {
-        let to = FileName::Snapshot(self.group(), position);
+    pub fn finish(part: FileName, to: FileName) -> [DiskOp; 3] {
         let sync = DiskOp::Sync { file: part };
         let sync = if planted!(SnapshotNotSynced) {
             DiskOp::SyncFolder { folder: Folder::Snap }
@@ -317,30 +352,30 @@ impl Snapshots {
         // Nothing is applied between these two: the file holds what `meta` says.
         let (file, meta) = (self.next_part(), lock(&self.store).meta());
         let exported = self.rows.ask(StoreOp::Export(file)).await;
-        let shared = Arc::downgrade(&self.shared);
-        let mut whole = Whole { shared, file, length: 0, meta };
+        let name = self.use_file(file);
         let StoreDone::Exported(length) = exported? else {
             return Err(std::io::Error::other("an answer to another question"));
         };
-        whole.length = length;
-        let whole = Arc::new(whole);
+        let whole = Arc::new(Whole { name, length, meta });
         lock(&self.state).exported = Arc::downgrade(&whole);
         Ok(whole)
     }
 }
 
 impl Whole {
+    /// One that has its name by now.
+    pub fn new(name: Name, length: u64, meta: Meta) -> Whole {
+        Whole { name, length, meta }
+    }
+
+    /// Where it is.
+    pub fn file(&self) -> FileName {
+        self.name.file
+    }
+
     /// The last entry that is in it.
     pub fn position(&self) -> Option<LogPosition> {
         self.meta.applied
-    }
-}
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.work(vec![DiskOp::Delete { file: self.file }], |_| {});
-        }
     }
 }
 

@@ -91,7 +91,7 @@ pub async fn send(
         if silent > limits::SNAPSHOT_SILENT_MAX {
             return Err(Failed::Again);
         }
-        let read = shared.read_file(whole.file, offset, shared.config.log.chunk_bytes()).await;
+        let read = shared.read_file(whole.file(), offset, shared.config.log.chunk_bytes()).await;
         bytes = read.map_err(|_| Failed::Again)?;
     }
 }
@@ -99,14 +99,24 @@ pub async fn send(
 /// The receiver threw away what it was sent: its disk takes no writes, or the bytes are wrong. Whose
 /// checkpoint is damaged must not go on: what was before it is purged.
 async fn refused(shared: &Shared, whole: &Whole) {
-    let is_checkpoint = matches!(whole.file, FileName::Snapshot(..));
+    let is_checkpoint = matches!(whole.file(), FileName::Snapshot(..));
     match verify(shared, whole).await {
         Some(damage) if is_checkpoint => {
             shared.set_damaged();
-            let reason = format!("the data is damaged: `{}`: {damage}", whole.file);
+            let reason = format!("the data is damaged: `{}`: {damage}", whole.file());
             shared.emit(Effect::Fatal { reason, damaged: true });
         }
         _ => Sleep::until(mono().after(limits::SNAPSHOT_REFUSED_PAUSE)).await,
+    }
+}
+
+/// The store could not be read, or its snapshot not be written. A damaged store must not go on.
+pub async fn not_exported(shared: &Shared, error: &std::io::Error) {
+    if shared.is_damaged() {
+        let reason = format!("the data is damaged: {error}");
+        shared.emit(Effect::Fatal { reason, damaged: true });
+    } else {
+        Sleep::until(mono().after(limits::SNAPSHOT_REFUSED_PAUSE)).await;
     }
 }
 
@@ -114,7 +124,7 @@ async fn refused(shared: &Shared, whole: &Whole) {
 async fn verify(shared: &Shared, whole: &Whole) -> Option<String> {
     let (mut assembler, mut offset) = (Assembler::outside(), 0);
     while offset < whole.length {
-        let read = shared.read_file(whole.file, offset, shared.config.log.chunk_bytes()).await;
+        let read = shared.read_file(whole.file(), offset, shared.config.log.chunk_bytes()).await;
         let bytes = read.ok().filter(|bytes| !bytes.is_empty())?;
         if let Err(error) = assembler.push(&bytes) {
             return Some(error.to_string());
@@ -231,10 +241,10 @@ async fn finish(snapshots: &Snapshots, received: Received) -> Result<Handle, Str
     if header.origin != snapshots.origin || header.meta.applied != Some(position) {
         return Err("it is another group's, or of another index".to_owned());
     }
-    let named = snapshots.shared.worked(snapshots.finish(part, position).into()).await;
+    let name = snapshots.name(position);
+    let named = snapshots.shared.worked(Snapshots::finish(part, name.file).into()).await;
     named.map_err(|failed| failed.reason)?;
-    let whole = snapshots.whole(length, header.meta);
-    let whole = whole.ok_or_else(|| "it holds nothing".to_owned())?;
+    let whole = Whole::new(name, length, header.meta);
     Ok(Handle::Received(Arc::new(whole), Box::new(store)))
 }
 
