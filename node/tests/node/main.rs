@@ -6,4 +6,5 @@ mod crash;
 mod identity;
 mod json_suite;
 mod process;
+mod tools;
 mod world;
