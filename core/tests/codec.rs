@@ -90,16 +90,19 @@ fn every_message() -> Vec<Message> {
         ailing: false,
         body,
     };
+    let bodies = bodies.into_iter().chain(about_snapshots(vote, position));
+    let hellos = hellos().map(|body| Message { incarnation: None, ..message(GroupId::META, body) });
+    bodies.map(|body| message(GroupId(1), body)).chain(hellos).collect()
+}
+
+fn about_snapshots(vote: Vote, position: LogPosition) -> impl Iterator<Item = Body> {
     let (length, offset, bytes) = (600_000, 524_288, Blob(b"UNDRSNAP".to_vec()));
     let snapshot = Body::Snapshot(SnapshotChunk { vote, position, length, offset, bytes });
     let replies =
         [SnapshotReply::Have(7), SnapshotReply::Installed(vote), SnapshotReply::HigherVote(vote)];
     let transfer = Transfer { vote, to: replica(2), last: Some(position) };
-    let transfer = [Body::Transfer(transfer), Body::TransferReply];
-    let bodies = bodies.into_iter().chain([snapshot]).chain(transfer);
-    let bodies = bodies.chain(replies.map(Body::SnapshotReply));
-    let hellos = hellos().map(|body| Message { incarnation: None, ..message(GroupId::META, body) });
-    bodies.map(|body| message(GroupId(1), body)).chain(hellos).collect()
+    let others = [snapshot, Body::Transfer(transfer), Body::TransferReply];
+    others.into_iter().chain(replies.map(Body::SnapshotReply))
 }
 
 fn hellos() -> [Body; 2] {

@@ -329,6 +329,7 @@ mod tests {
             incarnation: Some(Incarnation(2)),
             group: GroupId(1),
             exchange: Exchange { boot: Boot(1), number: 1 },
+            ailing: false,
             body: Body::ForwardRead { ids: vec![id; ids] },
         }
     }

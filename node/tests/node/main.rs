@@ -8,4 +8,5 @@ mod crash;
 mod identity;
 mod json_suite;
 mod process;
+mod tools;
 mod world;
