@@ -199,3 +199,6 @@ fn explain(contents: &Contents, config: &NodeConfig, identity: &Identity) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
