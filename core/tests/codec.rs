@@ -100,7 +100,7 @@ fn about_snapshots(vote: Vote, position: LogPosition) -> impl Iterator<Item = Bo
     let snapshot = Body::Snapshot(SnapshotChunk { vote, position, length, offset, bytes });
     let replies =
         [SnapshotReply::Have(7), SnapshotReply::Installed(vote), SnapshotReply::HigherVote(vote)];
-    let transfer = Transfer { vote, to: replica(2), last: Some(position) };
+    let transfer = Transfer { vote, to: vote.node, last: Some(position) };
     let others = [snapshot, Body::Transfer(transfer), Body::TransferReply];
     others.into_iter().chain(replies.map(Body::SnapshotReply))
 }
