@@ -42,6 +42,8 @@ fn left(nodes: u64) -> Left {
     // A quiet log gets a trailer, which attests everything before it.
     std::thread::sleep(std::time::Duration::from_millis(400));
     world.cluster.stop();
+    // Behind the end, empty, and made again by a start: only less to read.
+    fs::remove_file(data.join("wal/0000000000000001.wal")).unwrap();
     Left { world, data }
 }
 
@@ -156,8 +158,8 @@ fn a_flipped_bit_is_damage() {
         [(segment(&data), attested, "log"), (checkpoint, checkpoint_bytes, "state")]
     {
         let good = fs::read(&file).unwrap();
-        for number in 0..24 {
-            let place = if number == 23 { length - 1 } else { number * length / 23 };
+        for number in 0..12 {
+            let place = if number == 11 { length - 1 } else { number * length / 11 };
             flip(&file, place, number % 8);
             let command: &[&str] =
                 if what == "log" { &["wal", "verify"] } else { &["store", "inspect"] };
@@ -283,8 +285,8 @@ fn a_folder_cut_short_is_never_a_crash() {
     for file in files {
         let good = fs::read(&file).unwrap();
         let content = good.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        for part in 0..6 {
-            fs::write(&file, &good[..content * part / 6]).unwrap();
+        for part in 0..3 {
+            fs::write(&file, &good[..content * part / 3]).unwrap();
             for command in COMMANDS {
                 let (code, text) = run(command, &data);
                 assert!((0..=3).contains(&code), "{command:?}: {code} {text}");
