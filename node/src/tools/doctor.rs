@@ -226,7 +226,10 @@ impl Report {
         let (health, text) = match group.purged {
             Some(purged) if applied.is_none() && unknown => (
                 Health::Unreadable,
-                format!("{text}; what is before entry {} could not be seen", purged.index + 1),
+                format!(
+                    "{text}; what is before entry {} could not be seen",
+                    purged.index.saturating_add(1)
+                ),
             ),
             Some(purged) if applied.is_none_or(|applied| applied.index < purged.index) => (
                 Health::Damaged,

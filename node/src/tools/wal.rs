@@ -106,10 +106,7 @@ fn next(health: Health, log: &Log) -> String {
             let gap = log.segments.iter().find_map(|segment| {
                 let gap = segment.gaps.first()?;
                 let file = FileName::Segment(segment.number);
-                Some(format!(
-                    "bytes {} to {} of `{file}` had been acknowledged; ",
-                    gap.start, gap.end
-                ))
+                Some(format!("bytes {} to {} of `{file}` had been synced; ", gap.start, gap.end))
             });
             format!(
                 "{}copy nothing over it; `understudy doctor` says how to go on",

@@ -30,8 +30,9 @@ fn left(nodes: u64) -> Left {
     for node in &world.cluster.nodes {
         let config = node.config();
         let text = fs::read_to_string(&config).unwrap();
-        let log = "[cluster.log]\ncheckpoint_entries = 20\nkeep_entries = 5\n\n[[cluster.nodes]]";
-        fs::write(&config, text.replacen("[[cluster.nodes]]", log, 1)).unwrap();
+        let log = "[cluster.log]\ncheckpoint_entries = 20\nkeep_entries = 5\n";
+        assert!(text.contains("[cluster.log]\n"), "{text}");
+        fs::write(&config, text.replacen("[cluster.log]\n", log, 1)).unwrap();
     }
     world.cluster.start().unwrap();
     world.wait_for_leader();
@@ -41,6 +42,8 @@ fn left(nodes: u64) -> Left {
     // A quiet log gets a trailer, which attests everything before it.
     std::thread::sleep(std::time::Duration::from_millis(400));
     world.cluster.stop();
+    // Behind the end, empty, and made again by a start: only less to read.
+    fs::remove_file(data.join("wal/0000000000000001.wal")).unwrap();
     Left { world, data }
 }
 
@@ -126,7 +129,7 @@ fn a_folder_in_use_is_looked_at() {
     let mut world = World::start(1);
     let data = world.cluster.nodes[0].config().with_file_name("data");
     let load = world.command(&["load", "--generate", "2000", "--json"]).spawn().unwrap();
-    for _ in 0..10 {
+    for _ in 0..2 {
         for command in COMMANDS {
             let (code, text) = run(command, &data);
             assert_eq!(code, 0, "{command:?}: {text}");
@@ -155,8 +158,8 @@ fn a_flipped_bit_is_damage() {
         [(segment(&data), attested, "log"), (checkpoint, checkpoint_bytes, "state")]
     {
         let good = fs::read(&file).unwrap();
-        for number in 0..100 {
-            let place = if number == 99 { length - 1 } else { number * length / 99 };
+        for number in 0..12 {
+            let place = if number == 11 { length - 1 } else { number * length / 11 };
             flip(&file, place, number % 8);
             let command: &[&str] =
                 if what == "log" { &["wal", "verify"] } else { &["store", "inspect"] };
@@ -282,8 +285,8 @@ fn a_folder_cut_short_is_never_a_crash() {
     for file in files {
         let good = fs::read(&file).unwrap();
         let content = good.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        for part in 0..6 {
-            fs::write(&file, &good[..content * part / 6]).unwrap();
+        for part in 0..3 {
+            fs::write(&file, &good[..content * part / 3]).unwrap();
             for command in COMMANDS {
                 let (code, text) = run(command, &data);
                 assert!((0..=3).contains(&code), "{command:?}: {code} {text}");
