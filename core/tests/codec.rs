@@ -14,6 +14,7 @@ use understudy_core::message::{
 };
 use understudy_core::*;
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn every_message() -> Vec<Message> {
     let position = LogPosition { term: 3, index: 7 };
     let replica = |node| ReplicaId { node: NodeId(node), incarnation: Incarnation(node << 50 | 9) };

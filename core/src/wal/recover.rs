@@ -184,6 +184,9 @@ pub fn recover(image: &dyn DiskImage, identity: &Identity) -> Result<Recovered, 
     Ok(recovered)
 }
 
+/// Beyond this no log ever comes: at a gigabyte a second it would take thousands of years.
+const SEGMENTS_MAX: u64 = 1 << 36;
+
 /// The segments of a log, one at a time in memory.
 struct Log<'a> {
     image: &'a dyn DiskImage,
@@ -215,6 +218,11 @@ impl Log<'_> {
         let Some((&first, _)) = sizes.first_key_value() else {
             return Err(Unusable::Damaged("there is none".to_owned()));
         };
+        // A stray file with a number that no log reaches; what is computed from it stays in bounds.
+        let far = sizes.keys().last().filter(|&&last| last >= SEGMENTS_MAX);
+        if let Some(&far) = far {
+            return Err(Unusable::Damaged(format!("`{}` is no log's", FileName::Segment(far))));
+        }
         let gap = sizes.keys().zip(first..).find(|&(&found, expected)| found != expected);
         if let Some((_, missing)) = gap {
             return Err(Unusable::Damaged(format!("`{}` is missing", FileName::Segment(missing))));
