@@ -64,7 +64,7 @@ fn key(row: u64) -> Vec<u8> {
     row.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec()
 }
 
-/// Text that compresses to about a half, as JSON does.
+/// Letters that hardly compress.
 fn value(row: u64) -> Vec<u8> {
     let mut word = row;
     let letters = (0..200).map(|_| {
