@@ -40,6 +40,8 @@ pub const ROCKS_CACHE_BYTES: usize = 128 * 1024 * 1024;
 pub const ROCKS_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// Such buffers: one being filled, the others being written out. Then writes wait.
 pub const ROCKS_BUFFERS_MAX: i32 = 3;
+/// How long a write waits before it tries again, where writing out is behind.
+pub const ROCKS_STALL_POLL: Duration = Duration::from_millis(1);
 /// RocksDB's open files.
 pub const ROCKS_FILES_MAX: i32 = 512;
 /// RocksDB's threads for writing out and for merging files.

@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Context;
 use rocksdb::{
@@ -230,6 +231,20 @@ fn collect(
     Ok(rows)
 }
 
+fn changes(batch: &WriteBatch) -> rocksdb::WriteBatch {
+    let mut changes = rocksdb::WriteBatch::default();
+    for change in &batch.changes {
+        match change {
+            Change::Put(key, value) => changes.put(key, value),
+            Change::Delete(key) => changes.delete(key),
+            Change::DeleteRange(from, until) if from < until => changes.delete_range(from, until),
+            // RocksDB would refuse the whole batch.
+            Change::DeleteRange(..) => {}
+        }
+    }
+    changes
+}
+
 impl View for RocksStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
         self.db.get_opt(key, &read_options()).map_err(failure)
@@ -245,22 +260,20 @@ impl View for RocksStore {
 
 impl Backend for RocksStore {
     fn write(&self, batch: &WriteBatch) -> Result<(), BackendError> {
-        let mut changes = rocksdb::WriteBatch::default();
-        for change in &batch.changes {
-            match change {
-                Change::Put(key, value) => changes.put(key, value),
-                Change::Delete(key) => changes.delete(key),
-                Change::DeleteRange(from, until) if from < until => {
-                    changes.delete_range(from, until);
-                }
-                // RocksDB would refuse the whole batch.
-                Change::DeleteRange(..) => {}
-            }
-        }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.db.write_opt(changes, &options).map_err(failure)?;
-        self.refuse_after_background_error()
+        // Where RocksDB waits for space, it waits for ever, so the waiting is done here.
+        options.set_no_slowdown(true);
+        loop {
+            match self.db.write_opt(changes(batch), &options) {
+                Ok(()) => return self.refuse_after_background_error(),
+                Err(error) if error.kind() == ErrorKind::Incomplete => {
+                    self.refuse_after_background_error()?;
+                    thread::sleep(limits::ROCKS_STALL_POLL);
+                }
+                Err(error) => return Err(failure(error)),
+            }
+        }
     }
 
     fn flush(&self) -> Result<(), BackendError> {

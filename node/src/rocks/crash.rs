@@ -21,6 +21,8 @@ fn child() {
     for batch in 1..=number(BATCHES) {
         if let Err(error) = store.write(&WriteBatch { changes: changes(batch) }) {
             println!("batch {batch} failed: {error}");
+            drop(store);
+            println!("closed");
             std::process::abort();
         }
         if batch == number(FLUSHED) {
@@ -63,8 +65,12 @@ fn run(folder: &Path, batches: u64, flushed: u64, limit: Option<u64>) -> Output 
     let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
     // A write beyond the limit is an error then, no signal. No core file of the abort either.
     let script = format!("trap '' XFSZ; ulimit -c 0; ulimit -f {limit}; exec \"$0\" \"$@\"");
-    Command::new("bash")
-        .args(["-c", &script])
+    run_in(Command::new("bash").args(["-c", &script]), folder, batches, flushed)
+}
+
+/// Runs the child by `command`, which takes it as its last words.
+fn run_in(command: &mut Command, folder: &Path, batches: u64, flushed: u64) -> Output {
+    command
         .arg(std::env::current_exe().unwrap())
         .args(["rocks::crash::child", "--exact", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
@@ -114,13 +120,43 @@ fn a_killed_process_leaves_the_rows_as_after_a_batch_behind_the_last_flush() {
 
 #[test]
 fn a_background_failure_is_the_answer_to_a_later_write() {
-    let mut world = World::new("full");
+    let mut world = World::new("failing");
     world.close();
     // Larger than what the database writes at its start, smaller than a table of one buffer.
     let output = run(&world.path, 2000, 2000, Some(40));
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("failed: "), "{said}");
+    assert!(said.contains("failed: ") && said.contains("closed"), "{said}");
     world.reopen();
     let found = batch_found(world.store());
-    assert!(said.contains("batch ") && found < 2000, "{found}");
+    assert!(found < 2000, "{found}");
+}
+
+/// RocksDB waits where it hopes for space, and a write in it would with it.
+#[test]
+fn a_full_disk_is_an_error_and_not_a_wait() {
+    let mut failed = 0;
+    for kilobytes in [400, 600, 900, 1200, 1500] {
+        let mut world = World::new("full");
+        world.close();
+        fs::remove_dir_all(&world.path).unwrap();
+        fs::create_dir(&world.path).unwrap();
+        // A disk of this size that nobody else sees.
+        let script = format!(
+            "mount -t tmpfs -o size={kilobytes}k none \"$1\" 2>/dev/null || exit 77; shift; \
+             ulimit -c 0; exec timeout 60 \"$@\""
+        );
+        let folder = world.path.to_str().unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "bash", "-c", &script, "full", folder]);
+        let output = run_in(&mut command, &world.path.join("database"), 3000, 3000);
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !said.contains("running 1 test") {
+            eprintln!("not tested: this machine lets nobody mount a disk in a namespace");
+            return;
+        }
+        let ended = said.contains("closed") || said.contains("all written");
+        assert!(ended, "{kilobytes} kB: {:?}, {said}", output.status);
+        failed += usize::from(said.contains("failed: "));
+    }
+    assert!(failed > 0, "no disk was ever full");
 }

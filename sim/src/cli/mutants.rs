@@ -25,13 +25,12 @@ mod with_bugs {
     /// Bugs that need more damage than the cluster must bear: hunted beyond the budget.
     const BEYOND: &[&str] = &["forms_with_majority", "pin_not_persisted"];
     /// Bugs so rare that the short hunt of the tests passes them over; why is in docs/SIM.md.
-    const RARE: &[&str] =
-        &[
-            "forward_refusal_believed",
-            "proposes_before_applied",
-            "pin_not_persisted",
-            "snapshot_name_shared",
-        ];
+    const RARE: &[&str] = &[
+        "forward_refusal_believed",
+        "proposes_before_applied",
+        "pin_not_persisted",
+        "snapshot_name_shared",
+    ];
 
     /// Hunts for every bug, or lists them.
     pub fn hunt(hunt: &Mutants) -> Outcome {
