@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ServerState;
-use openraft::alias::{SnapshotOf, StoredMembershipOf, WatchReceiverOf};
+use openraft::alias::{StoredMembershipOf, WatchReceiverOf};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::AppendEntriesResponse;
 use openraft::{EmptyNode, RaftMetrics};
@@ -17,15 +17,15 @@ use super::marks::Marks;
 use super::network::Network;
 use super::rows::Rows;
 use super::shared::{Forwarded, Shared, mono};
-use super::snapshot::{Handle, Snapshots, stored_membership};
-use super::{Raft, RaftVote, TypeConfig, convert, transfer};
+use super::snapshot::{Snapshots, stored_membership};
+use super::{Raft, TypeConfig, convert, transfer};
 use crate::command::Command;
 use crate::config::Timing;
 use crate::effect::{Answer, Effect, Failure, Response};
 use crate::event::{DropReason, Event, Role};
 use crate::input::RequestId;
 use crate::limits;
-use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message, Vote};
+use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message};
 use crate::status::GroupStatus;
 use crate::store::{Store, StoreView, keys};
 use crate::types::{
@@ -34,6 +34,8 @@ use crate::types::{
 use crate::wal::frame::Record as WalRecord;
 use crate::wal::recover::GroupImage;
 
+pub(crate) mod compact;
+pub(crate) mod hand_over;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod write;
@@ -49,7 +51,7 @@ pub struct Group {
     rows: Rows,
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
-    purge_asked: Mutex<Asked>,
+    purge_asked: Mutex<compact::Asked>,
     /// When this replica last tried to hand leadership over.
     handed_over: Mutex<Option<Instant>>,
     /// The last membership applied.
@@ -64,15 +66,6 @@ pub struct Group {
     repair: repair::Repair,
     /// Held once by each question of a peer that is being worked on.
     questions: Arc<()>,
-}
-
-/// What openraft was last asked to purge.
-#[derive(Default)]
-struct Asked {
-    /// Entries that were in a snapshot then.
-    covered: u64,
-    /// All of those, none was to stay.
-    all: bool,
 }
 
 /// What a group starts from.
@@ -421,91 +414,6 @@ impl Group {
         }
     }
 
-    // ---- snapshots ----------------------------------------------------------------------------
-
-    /// The group's snapshots.
-    pub fn snapshots(&self) -> &Snapshots {
-        &self.snapshots
-    }
-
-    /// This replica's vote, if it is ahead of a leader's.
-    pub fn higher_vote(&self, leader: Vote) -> Option<Vote> {
-        let ahead = |ours: &Vote| {
-            ours.term > leader.term || ours.term == leader.term && ours.committed && *ours != leader
-        };
-        self.log.vote().filter(ahead)
-    }
-
-    /// Whether a snapshot that ends at `position` cannot be true, given what is committed here.
-    pub fn contradicts(&self, position: LogPosition) -> bool {
-        let committed = self.log.committed_at();
-        committed.is_some_and(|ours| position > ours && position.index <= ours.index)
-    }
-
-    /// Hands a received snapshot to openraft; the vote of this replica, once it is installed.
-    pub async fn install(
-        &self,
-        vote: RaftVote,
-        snapshot: SnapshotOf<TypeConfig, Handle>,
-    ) -> Option<Vote> {
-        let response = self.raft.install_full_snapshot(vote, snapshot).await.ok()?;
-        Some(convert::vote(&response.vote))
-    }
-
-    /// Makes a checkpoint when the log has grown enough since the last, and lets go of entries that
-    /// are in one.
-    fn compact(&self) {
-        if self.wants_checkpoint() && self.snapshots.may_build() {
-            let (snapshots, raft, log) =
-                (self.snapshots.clone(), self.raft.clone(), self.log.clone());
-            executor::spawn(async move {
-                let unsaved = log.unsaved();
-                if snapshots.checkpoint().await {
-                    log.saved(unsaved);
-                    raft.trigger().snapshot().await.ok();
-                }
-            });
-        }
-        let covered = self.metrics.borrow_watched().snapshot.map_or(0, |last| last.index + 1);
-        let mut asked = lock(&self.purge_asked);
-        let pinned = self.pins_segments();
-        if covered <= asked.covered && (!pinned || asked.all) {
-            return;
-        }
-        let (sizes, first) = (&self.shared.config.log, self.log.first());
-        let kept = || self.log.purgeable(covered, sizes);
-        let upto = if pinned { covered } else { kept() };
-        let awaited = self.snapshots.awaited().filter(|&awaited| awaited < upto);
-        if awaited.is_some() && !self.log.is_long(sizes) {
-            return;
-        }
-        *asked = Asked { covered, all: pinned };
-        if upto > first {
-            let raft = self.raft.clone();
-            executor::spawn(async move {
-                raft.trigger().purge_log(upto - 1).await.ok();
-            });
-        }
-    }
-
-    fn wants_checkpoint(&self) -> bool {
-        let sizes = &self.shared.config.log;
-        let applied = applied_count(lock(&self.store).applied());
-        let new = applied.saturating_sub(self.snapshots.covers());
-        let unsaved = u64::try_from(self.log.unsaved()).unwrap_or(u64::MAX);
-        // Writing a large state again for a little log would be most of the work.
-        let enough = sizes.checkpoint_bytes.max(self.snapshots.bytes() / 2);
-        let grown = unsaved >= enough || new >= sizes.checkpoint_entries;
-        new > 0 && (grown || self.pins_segments())
-    }
-
-    /// Whether the log has grown long and this group's entries are what holds its oldest segment.
-    fn pins_segments(&self) -> bool {
-        let writer = lock(&self.shared.writer);
-        let segments = (writer.end() - writer.begin()) / writer.segment_bytes();
-        segments >= limits::SEGMENTS_BEFORE_CHECKPOINT && writer.holders().contains(&self.id)
-    }
-
     // ---- out ----------------------------------------------------------------------------------
 
     /// Looks at what the step has changed: role, level, a raft that has stopped.
@@ -542,46 +450,6 @@ impl Group {
         if leads {
             self.hand_over();
         }
-    }
-
-    /// Lets somebody else lead whose disk is well, if this replica's is not. From its word on this
-    /// leader sends no heartbeats, so if the word is lost the others elect somebody in their time.
-    fn hand_over(&self) {
-        let now = mono();
-        let due = lock(&self.handed_over).is_none_or(|at| now.since(at) >= limits::HAND_OVER_EVERY);
-        if !due || !lock(&self.shared.health).is_ailing(now) {
-            return;
-        }
-        let Some(to) = self.fit_to_lead() else { return };
-        *lock(&self.handed_over) = Some(now);
-        let event = Event::HandsOver { group: self.id, to: to.node };
-        self.shared.emit(Effect::Event(event));
-        let raft = self.raft.clone();
-        executor::spawn(async move {
-            raft.trigger().transfer_leader(to).await.ok();
-        });
-    }
-
-    /// A voter that is well, answers, and has everything this leader has.
-    fn fit_to_lead(&self) -> Option<ReplicaId> {
-        let metrics = self.metrics.borrow_watched();
-        let (heard, matched) = (metrics.heartbeat.as_ref()?, metrics.replication.as_ref()?);
-        let health = lock(&self.shared.health);
-        let answers = |voter: &ReplicaId| {
-            let heard = heard.get(voter).copied().flatten().map(|heard| heard.into_inner());
-            heard.is_some_and(|at| mono().since(at) <= self.shared.config.timing.election_max)
-        };
-        let level = |voter: &ReplicaId| {
-            let matched = matched.get(voter).copied().flatten().map(|matched| matched.index);
-            matched >= metrics.last_log_index
-        };
-        let fit = |voter: &ReplicaId| {
-            *voter != self.shared.replica
-                && health.is_well(*voter)
-                && answers(voter)
-                && level(voter)
-        };
-        metrics.membership_config.membership().voter_ids().find(fit)
     }
 
     /// See [`GroupStatus`].
