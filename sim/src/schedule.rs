@@ -96,7 +96,7 @@ const VERSION: u32 = 2;
 #[serde(rename_all = "snake_case")]
 enum Row {
     Schedule(Header),
-    World(Plan),
+    World(Box<Plan>),
     Act(TimedAct),
     Job(Job),
     /// Only the chances in this file fire.
@@ -139,7 +139,7 @@ impl Schedule {
 
     /// The file. `story` goes on top of it.
     pub fn to_text(&self, story: &str) -> String {
-        let mut rows = vec![Row::Schedule(self.header.clone()), Row::World(self.plan.clone())];
+        let mut rows = vec![Row::Schedule(self.header.clone()), Row::World(Box::new(self.plan.clone()))];
         rows.extend(self.acts.iter().cloned().map(Row::Act));
         rows.extend(self.jobs.iter().cloned().map(Row::Job));
         if let Some(chances) = &self.chances {
@@ -172,7 +172,7 @@ impl Schedule {
             })?;
             match row {
                 Row::Schedule(row) => header = Some(row),
-                Row::World(row) => plan = Some(row),
+                Row::World(row) => plan = Some(*row),
                 Row::Act(row) => acts.push(row),
                 Row::Job(row) => jobs.push(row),
                 Row::OnlyListedChances(only) => listed = only,
