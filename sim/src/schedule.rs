@@ -97,7 +97,7 @@ const VERSION: u32 = 2;
 #[allow(clippy::large_enum_variant, reason = "one of each, written or read one by one")]
 enum Row {
     Schedule(Header),
-    World(Plan),
+    World(Box<Plan>),
     Act(TimedAct),
     Job(Job),
     /// Only the chances in this file fire.
@@ -140,7 +140,7 @@ impl Schedule {
 
     /// The file. `story` goes on top of it.
     pub fn to_text(&self, story: &str) -> String {
-        let mut rows = vec![Row::Schedule(self.header.clone()), Row::World(self.plan.clone())];
+        let mut rows = vec![Row::Schedule(self.header.clone()), Row::World(Box::new(self.plan.clone()))];
         rows.extend(self.acts.iter().cloned().map(Row::Act));
         rows.extend(self.jobs.iter().cloned().map(Row::Job));
         if let Some(chances) = &self.chances {
@@ -173,7 +173,7 @@ impl Schedule {
             })?;
             match row {
                 Row::Schedule(row) => header = Some(row),
-                Row::World(row) => plan = Some(row),
+                Row::World(row) => plan = Some(*row),
                 Row::Act(row) => acts.push(row),
                 Row::Job(row) => jobs.push(row),
                 Row::OnlyListedChances(only) => listed = only,
