@@ -140,7 +140,8 @@ impl Schedule {
 
     /// The file. `story` goes on top of it.
     pub fn to_text(&self, story: &str) -> String {
-        let mut rows = vec![Row::Schedule(self.header.clone()), Row::World(Box::new(self.plan.clone()))];
+        let mut rows =
+            vec![Row::Schedule(self.header.clone()), Row::World(Box::new(self.plan.clone()))];
         rows.extend(self.acts.iter().cloned().map(Row::Act));
         rows.extend(self.jobs.iter().cloned().map(Row::Job));
         if let Some(chances) = &self.chances {
