@@ -22,6 +22,8 @@ pub struct World {
     now: u64,
     next_request: u64,
     replies: BTreeMap<RequestId, Response>,
+    /// Whether every effect of every step is kept.
+    pub traces: bool,
     /// Every effect of every step.
     pub trace: String,
     /// Messages dropped because their sender's folder was made anew.
@@ -141,6 +143,7 @@ impl World {
             now: 0,
             next_request: 0,
             replies: BTreeMap::new(),
+            traces: true,
             trace: String::new(),
             dropped_other_incarnation: 0,
             dropped_implausible: 0,
@@ -413,7 +416,9 @@ impl World {
         replica.step(now, std::mem::take(&mut node.inbox), &mut effects);
         replica.check();
         for effect in effects {
-            self.trace.push_str(&format!("{at} {effect:?}\n"));
+            if self.traces {
+                self.trace.push_str(&format!("{at} {effect:?}\n"));
+            }
             self.effect(at, effect);
         }
         true

@@ -44,7 +44,6 @@ fn assert_complete(world: &World, documents: u64) {
     let count = documents.to_string();
     let verdict = world.json(&["verify", "--generate", &count, "--json"]);
     assert_eq!(verdict["same"], documents, "{verdict}");
-    assert_eq!(verdict["rewritten"], 0, "{verdict}");
     world.assert_replicas_equal();
 }
 
@@ -74,6 +73,7 @@ fn nodes_that_die_between_checkpoints_start_from_the_last_one() {
     for storage in storages() {
         let mut world = start_small(storage);
         for round in 1..=4 {
+            // The earlier ones are written again.
             load(&world, round * 500);
             for place in 0..3 {
                 world.cluster.kill(place).unwrap();
