@@ -231,7 +231,7 @@ impl World {
         let state = if self.trace.keeps() { self.state_of(id.0, 1) } else { None };
         let node = &mut self.nodes[place(id)];
         let written = node.disk.wal_end();
-        node.turn_due = false;
+        node.replica = None;
         node.told_full = None;
         node.life += 1;
         node.inbox.clear();
