@@ -129,4 +129,4 @@ fn read(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -35,9 +35,10 @@ fn assemble(bytes: &[u8], piece: usize) -> Result<(SnapshotHeader, Store), Snaps
     assembler.finish()
 }
 
-fn exported(backend: &dyn Backend) -> Vec<u8> {
+/// What a backend's group is as a snapshot.
+pub(crate) fn exported(backend: &dyn Backend, group: GroupId) -> Vec<u8> {
     let mut bytes = Vec::new();
-    export(backend, GROUP, &mut |block| {
+    export(backend, group, &mut |block| {
         bytes.extend_from_slice(block);
         Ok(())
     })
@@ -62,7 +63,7 @@ fn equal_states_give_equal_bytes_wherever_they_are_kept() {
         assert_eq!(verify(&mut source(&bytes)).unwrap().meta, store.meta());
         let backend = MemoryBackend::default();
         import(&backend, GROUP, &mut source(&bytes)).unwrap();
-        assert_eq!(exported(&backend), bytes);
+        assert_eq!(exported(&backend, GROUP), bytes);
     }
 }
 

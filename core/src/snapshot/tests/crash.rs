@@ -70,7 +70,7 @@ fn a_crash_anywhere_in_an_import_leaves_the_old_state_or_the_new() {
             let result = import(&failing, GROUP, &mut source(&new));
             sweep(&backend, GROUP).unwrap();
             let is_there = backend.get(&keys::root(GROUP)).unwrap().is_some();
-            let found = if is_there { exported(&backend) } else { Vec::new() };
+            let found = if is_there { exported(&backend, GROUP) } else { Vec::new() };
             let expected = begun.cloned().unwrap_or_default();
             assert!(found == new || found == expected, "after {batches} batches");
             assert!(result.is_err() || found == new);
@@ -80,7 +80,7 @@ fn a_crash_anywhere_in_an_import_leaves_the_old_state_or_the_new() {
             kept_old += usize::from(found == expected);
             // The next attempt works, whatever the last one left.
             import(&backend, GROUP, &mut source(&new)).unwrap();
-            assert_eq!(exported(&backend), new);
+            assert_eq!(exported(&backend, GROUP), new);
             if result.is_ok() {
                 whole += 1;
                 break;
@@ -108,7 +108,7 @@ fn a_damaged_or_foreign_snapshot_changes_nothing() {
         assert!(!error.damaged, "the store itself is well: {error}");
         sweep(&backend, GROUP).unwrap();
         assert_eq!(rows_of_group(&backend), before);
-        assert_eq!(exported(&backend), old);
+        assert_eq!(exported(&backend, GROUP), old);
     }
     let wrong_group = import(&backend, GroupId(9), &mut source(&new)).unwrap_err();
     assert!(wrong_group.reason.contains("group 3, not 9"), "{wrong_group}");

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::backend::{Backend, MemoryBackend, View, WriteBatch};
-use crate::snapshot::{Encoder, export};
+use crate::snapshot::Encoder;
+use crate::snapshot::tests::exported;
 use crate::store::keys::{Origin, Place};
 use crate::types::{ClusterId, GroupId, Incarnation, Namespace, NodeId, ReplicaId};
 
@@ -97,16 +98,6 @@ impl Outside {
     }
 }
 
-fn bytes_of_backend(backend: &MemoryBackend) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    export(backend, GROUP, &mut |block| {
-        bytes.extend_from_slice(block);
-        Ok(())
-    })
-    .unwrap();
-    bytes
-}
-
 #[test]
 fn the_same_commands_give_the_same_outcomes_rows_and_hashes() {
     let mut reads = 0;
@@ -147,7 +138,7 @@ fn the_same_commands_give_the_same_outcomes_rows_and_hashes() {
         outside.store.fill(Vec::new());
         assert!(outside.store.cache_bytes() <= outside.bytes);
         let expected: Vec<u8> = Encoder::new(origin(), whole.view()).flatten().collect();
-        assert_eq!(bytes_of_backend(&outside.backend), expected, "X-19: all of it, and together");
+        assert_eq!(exported(&outside.backend, GROUP), expected, "X-19: all of it, and together");
         reads += outside.reads;
     }
     assert!(reads > 3_000, "{reads} rows were read: the cache was not under pressure");
@@ -172,7 +163,7 @@ fn every_prefix_of_the_batches_is_a_state() {
         while outside.work() {}
         let loaded = Store::load(&outside.backend, GROUP, 0).unwrap().unwrap();
         assert_eq!(loaded.meta(), whole.meta());
-        states.push(bytes_of_backend(&outside.backend));
+        states.push(exported(&outside.backend, GROUP));
         let expected: Vec<u8> = Encoder::new(origin(), whole.view()).flatten().collect();
         assert!(states.last() == Some(&expected));
     }
