@@ -8,6 +8,7 @@
 //! A copy is O(1) and stays as it was while the original goes on.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -18,18 +19,22 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::codec::{self, Corrupt};
 use crate::command::{Command, Outcome, Refusal};
 use crate::limits;
-use crate::types::{OpId, Sequence, Timestamp, Token};
+use crate::types::{OpId, Sequence, Timestamp, Token, Version};
 
 /// The operations one group remembers.
 ///
 /// A time-ordered name begins with its time, so the order of the names is the order of the times. A
 /// name without one counts from the committed time of its recording, so its age is its time.
+///
+/// Time-ordered names are forgotten in the order of their times, so the floor is below every name
+/// that is remembered. One with an early time that was recorded late (a client's clock was slow)
+/// holds back those behind it until it is too old itself: they are remembered for longer than
+/// promised, within the limits by count and bytes.
 #[derive(Clone, Debug, Default)]
 pub struct OpLog {
-    timed: OrdMap<u128, Entry>,
+    timed: OrdMap<Halves, Entry>,
     named: OrdMap<Arc<str>, Entry>,
     /// By the committed time of recording: forgotten from the front when too old.
-    timed_by_age: OrdSet<(Timestamp, Halves)>,
     named_by_age: OrdSet<(Timestamp, Arc<str>)>,
     bytes: usize,
     bounds: Bounds,
@@ -44,7 +49,7 @@ pub struct OpLog {
 /// A [`OpId::Timed`] in two words: as one it would be aligned to 16 bytes.
 type Halves = (u64, u64);
 
-/// 48 bytes: there are up to a million.
+/// Small: there are up to a million.
 #[derive(Clone, Debug)]
 struct Entry {
     payload: u64,
@@ -55,11 +60,16 @@ struct Entry {
 /// An outcome; the rare ones are kept apart.
 #[derive(Clone, Debug)]
 enum Kept {
-    Written { token: Token, sequence: Sequence },
+    /// A token apart, with a version that is never 0, leaves no byte for telling the two kinds.
+    Written {
+        created: Sequence,
+        version: NonZeroU64,
+        sequence: Sequence,
+    },
     Other(Arc<Outcome>),
 }
 
-const _: () = assert!(size_of::<Entry>() <= 48);
+const _: () = assert!(size_of::<Entry>() <= 40);
 
 /// What is remembered of one operation, as it stands in files and in a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,10 +165,7 @@ impl OpLog {
 
     fn insert(&mut self, op: &OpId, entry: Entry) -> Option<Entry> {
         match op {
-            OpId::Timed(uuid) => {
-                self.timed_by_age.insert((entry.recorded, halves(*uuid)));
-                self.timed.insert(*uuid, entry)
-            }
+            OpId::Timed(uuid) => self.timed.insert(halves(*uuid), entry),
             OpId::Named(name) => {
                 let name: Arc<str> = name.as_str().into();
                 self.named_by_age.insert((entry.recorded, name.clone()));
@@ -170,10 +177,11 @@ impl OpLog {
     /// Forgets what is too old, and the names of the earliest time while there are too many.
     fn forget(&mut self, now: Timestamp) {
         let too_old = Timestamp(now.0.saturating_sub(self.bounds.age));
-        while let Some((recorded, halves)) = self.timed_by_age.get_min().copied()
-            && recorded < too_old
+        while let Some((name, entry)) = self.timed.get_min()
+            && entry.recorded < too_old
         {
-            self.remove(&OpId::Timed(whole(halves)));
+            let name = OpId::Timed(whole(*name));
+            self.remove(&name);
         }
         while let Some((recorded, name)) = self.named_by_age.get_min()
             && *recorded < too_old
@@ -189,7 +197,7 @@ impl OpLog {
 
     /// The name of the earliest time.
     fn earliest(&self) -> Option<OpId> {
-        let timed = self.timed.get_min().map(|(uuid, _)| OpId::Timed(*uuid));
+        let timed = self.timed.get_min().map(|(name, _)| OpId::Timed(whole(*name)));
         let timed = timed.map(|op| (op.time().unwrap_or_default(), op));
         let named = self.named_by_age.get_min();
         let named = named.map(|(recorded, name)| (*recorded, OpId::Named(name.to_string())));
@@ -198,17 +206,12 @@ impl OpLog {
 
     fn remove(&mut self, op: &OpId) {
         let entry = match op {
-            OpId::Timed(uuid) => self.timed.remove(uuid),
+            OpId::Timed(uuid) => self.timed.remove(&halves(*uuid)),
             OpId::Named(name) => self.named.remove(name.as_str()),
         };
         let Some(entry) = entry else { return };
-        match op {
-            OpId::Timed(uuid) => {
-                self.timed_by_age.remove(&(entry.recorded, halves(*uuid)));
-            }
-            OpId::Named(name) => {
-                self.named_by_age.remove(&(entry.recorded, name.as_str().into()));
-            }
+        if let OpId::Named(name) = op {
+            self.named_by_age.remove(&(entry.recorded, name.as_str().into()));
         }
         self.bytes -= entry_bytes(op, &entry.kept.outcome());
         self.floor = self.floor.max(op.time().unwrap_or_default());
@@ -238,7 +241,7 @@ impl OpLog {
 
     fn entry(&self, op: &OpId) -> Option<&Entry> {
         match op {
-            OpId::Timed(uuid) => self.timed.get(uuid),
+            OpId::Timed(uuid) => self.timed.get(&halves(*uuid)),
             OpId::Named(name) => self.named.get(name.as_str()),
         }
     }
@@ -252,7 +255,7 @@ impl OpLog {
     pub fn rows(&self, after: Option<&OpId>) -> impl Iterator<Item = (OpId, Remembered)> + '_ {
         let timed = match after {
             None => Some(Bound::Unbounded),
-            Some(OpId::Timed(uuid)) => Some(Bound::Excluded(*uuid)),
+            Some(OpId::Timed(uuid)) => Some(Bound::Excluded(halves(*uuid))),
             Some(OpId::Named(_)) => None,
         };
         let named: Bound<Arc<str>> = match after {
@@ -261,7 +264,7 @@ impl OpLog {
         };
         let timed = timed.map(|from| self.timed.range((from, Bound::Unbounded)));
         let timed = timed.into_iter().flatten();
-        let timed = timed.map(|(uuid, entry)| (OpId::Timed(*uuid), entry.remembered()));
+        let timed = timed.map(|(name, entry)| (OpId::Timed(whole(*name)), entry.remembered()));
         let named = self.named.range((named, Bound::Unbounded));
         timed.chain(named.map(|(name, entry)| (OpId::Named(name.to_string()), entry.remembered())))
     }
@@ -288,7 +291,6 @@ impl OpLog {
 
     /// Named invariants.
     pub fn check(&self) {
-        assert!(self.timed.len() == self.timed_by_age.len(), "oplog_indexes_agree");
         assert!(self.named.len() == self.named_by_age.len(), "oplog_indexes_agree");
         assert!(self.len() <= self.bounds.entries, "oplog_live_le_limit");
         assert!(self.bytes <= self.bounds.bytes, "oplog_bytes_le_limit");
@@ -305,15 +307,20 @@ impl Entry {
 impl Kept {
     fn new(outcome: Outcome) -> Kept {
         match outcome {
-            Outcome::Written { token, sequence } => Kept::Written { token, sequence },
+            Outcome::Written { token, sequence }
+                if let Some(version) = NonZeroU64::new(token.version.0) =>
+            {
+                Kept::Written { created: token.created, version, sequence }
+            }
             other => Kept::Other(Arc::new(other)),
         }
     }
 
     fn outcome(&self) -> Outcome {
         match self {
-            Kept::Written { token, sequence } => {
-                Outcome::Written { token: *token, sequence: *sequence }
+            Kept::Written { created, version, sequence } => {
+                let token = Token { created: *created, version: Version(version.get()) };
+                Outcome::Written { token, sequence: *sequence }
             }
             Kept::Other(outcome) => Outcome::clone(outcome),
         }

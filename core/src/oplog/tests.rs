@@ -58,7 +58,23 @@ fn a_forgotten_operation_is_refused_and_never_run_again() {
     assert_eq!(run(&mut oplog, &young_here, day + 3_000), Admission::Done(recorded));
 }
 
-/// The rules are those of the plain model with three sorted indexes, whatever is asked.
+/// A client whose clock is hours behind: what it wrote is remembered for as long as promised, and
+/// holds back the names behind its own; none is forgotten before its time.
+#[test]
+fn an_early_name_recorded_late_is_forgotten_when_it_is_old() {
+    let day = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap();
+    let mut oplog = OpLog::default();
+    run(&mut oplog, &command(timed(50_000), "1"), 50_000);
+    run(&mut oplog, &command(timed(1_000), "1"), 90_000);
+    run(&mut oplog, &command(timed(60_001 + day), "1"), 60_001 + day);
+    assert_eq!((oplog.len(), oplog.floor()), (3, Timestamp(0)), "the first waits for the second");
+    let repeat = run(&mut oplog, &command(timed(1_000), "1"), 60_001 + day);
+    assert_eq!(repeat, Admission::Done(Outcome::Refused(Refusal::NotFound)));
+    run(&mut oplog, &command(timed(90_001 + day), "1"), 90_001 + day);
+    assert_eq!((oplog.len(), oplog.floor()), (2, Timestamp(50_000)));
+}
+
+/// The rules are those of the plain model with two sorted indexes, whatever is asked.
 #[test]
 fn remembers_and_forgets_as_the_model_does() {
     let bounds = Bounds { entries: 40, bytes: 12_000, age: 500 };
@@ -81,6 +97,8 @@ fn remembers_and_forgets_as_the_model_does() {
                 model.record(&command, payload, outcome, Timestamp(now));
             }
             oplog.check();
+            let below = |(op, _): (OpId, _)| op.time().is_some_and(|time| time < oplog.floor());
+            assert!(!oplog.rows(None).any(below), "the floor is below every name");
             assert_eq!(
                 (oplog.floor(), oplog.len(), oplog.bytes, oplog.replays()),
                 (model.floor, model.entries.len(), model.bytes, model.replays)

@@ -1,4 +1,4 @@
-//! The op-log as it was first written, with three sorted indexes: easy to follow, and the measure
+//! The op-log as it was first written, with two sorted indexes: easy to follow, and the measure
 //! for the small one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +10,6 @@ use crate::types::{OpId, Timestamp};
 #[derive(Default)]
 pub struct OpLog {
     pub entries: BTreeMap<OpId, Entry>,
-    /// By the committed time of recording: forgotten from the front when too old.
-    by_age: BTreeSet<(Timestamp, OpId)>,
     /// By the name's own time: forgotten from the front when there are too many.
     by_time: BTreeSet<(Timestamp, OpId)>,
     pub bytes: usize,
@@ -59,7 +57,6 @@ impl OpLog {
         };
         let bytes = 240 + name + kept;
         self.bytes += bytes;
-        self.by_age.insert((now, command.op.clone()));
         self.by_time.insert((time, command.op.clone()));
         let entry = Entry { payload, outcome, bytes, recorded: now, time };
         self.entries.insert(command.op.clone(), entry);
@@ -68,9 +65,12 @@ impl OpLog {
 
     fn forget(&mut self, now: Timestamp) {
         let too_old = Timestamp(now.0.saturating_sub(self.bounds.age));
-        while let Some((recorded, op)) = self.by_age.first().cloned()
-            && recorded < too_old
-        {
+        let timed = |op: &OpId| matches!(op, OpId::Timed(_));
+        let old = |(op, entry): &(&OpId, &Entry)| !timed(op) && entry.recorded < too_old;
+        let named: Vec<_> = self.entries.iter().filter(old).map(|(op, _)| op.clone()).collect();
+        let young = |(op, entry): &(&OpId, &Entry)| timed(op) && entry.recorded < too_old;
+        let front = self.entries.iter().take_while(young).map(|(op, _)| op.clone());
+        for op in named.into_iter().chain(front.collect::<Vec<_>>()) {
             self.remove(&op);
         }
         while self.entries.len() > self.bounds.entries || self.bytes > self.bounds.bytes {
@@ -82,7 +82,6 @@ impl OpLog {
     fn remove(&mut self, op: &OpId) {
         let Some(entry) = self.entries.remove(op) else { return };
         self.bytes -= entry.bytes;
-        self.by_age.remove(&(entry.recorded, op.clone()));
         self.by_time.remove(&(entry.time, op.clone()));
         self.floor = self.floor.max(op.time().unwrap_or_default());
     }
