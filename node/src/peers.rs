@@ -19,18 +19,11 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use understudy_core::limits as core_limits;
 use understudy_core::{Message, NodeId, Rng, Seed, codec};
+use understudy_driver::peer::{Batch, Peer};
 
 use crate::frame::{self, FrameError, Kind};
 use crate::handshake::{HandshakeError, Hello, Own};
 use crate::limits;
-
-/// Messages of one frame. The core thread frees the sender's share of memory by dropping it.
-#[derive(Debug)]
-pub struct Batch {
-    /// In the order sent.
-    pub messages: Vec<Message>,
-    _charge: OwnedSemaphorePermit,
-}
 
 /// The sending side of one peer.
 #[derive(Clone, Debug)]
@@ -40,14 +33,16 @@ pub struct Outgoing {
     knock: Arc<Notify>,
 }
 
-impl Outgoing {
-    /// Sends, or drops: when there is no connection or the queue is full.
-    pub fn send(&self, messages: Vec<Message>) {
+impl Peer for Outgoing {
+    /// Drops them when there is no connection or the queue is full.
+    fn send(&self, messages: Vec<Message>) {
         if self.connected.load(Ordering::Acquire) {
             let _ = self.queue.try_send(messages);
         }
     }
+}
 
+impl Outgoing {
     /// The peer has just come to us, so it is worth dialing at once.
     fn knock(&self) {
         self.knock.notify_one();
@@ -311,7 +306,7 @@ impl Hall {
             .map_err(|_| FrameError::Garbage("a frame began and did not end"))??;
         let messages =
             codec::decode(&payload).map_err(|_| FrameError::Garbage("its messages are damaged"))?;
-        Ok(Batch { messages, _charge: charge })
+        Ok(Batch::new(messages, charge))
     }
 }
 

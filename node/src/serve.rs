@@ -13,18 +13,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
-use understudy_core::backend::{Backend, BackendError};
-use understudy_core::{NodeId, RecoverError, Replica, Seed};
+use understudy_core::NodeId;
+use understudy_driver::start::Recovered;
 
 use crate::api::{self, Api};
-use crate::clock::Clock;
 use crate::config::{Member, NodeConfig};
-use crate::driver::{self, Parts};
-use crate::folder::{self, Folder};
+use crate::folder::Folder;
 use crate::handshake::Own;
+use crate::peers;
 use crate::peers::Outgoing;
 use crate::say::say;
-use crate::{files, peers, store, wal};
 
 /// Makes the data folder of a new member.
 ///
@@ -61,73 +59,26 @@ pub fn die_with(parent: u32) -> anyhow::Result<()> {
 /// # Errors
 /// One line that says why it cannot start.
 pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
-    let mut folder = Folder::open(&config)?;
-    let clock = Clock::start();
-    let seed = Seed(folder::random()?);
-    info!(
-        "node {} of cluster `{}` starts, seed {:#018x}",
-        config.node, config.cluster.cluster, seed.0
-    );
-    let mut recovered = recover(&config, &folder, seed)?;
-    if let Err(RecoverError { reason, damaged: true }) = &recovered {
-        folder.set_aside(&config.cluster, reason)?;
-        recovered = recover(&config, &folder, seed)?;
-    }
-    let (mut replica, backend) =
-        recovered.map_err(|error| anyhow::anyhow!("`{}`: {error}", config.data_dir.display()))?;
-    // A tail that recovery gave up must be gone before anything is written behind it.
-    folder
-        .files()
-        .apply(&replica.take_repairs())
-        .map_err(|failed| anyhow::anyhow!("`{}`: {}", config.data_dir.display(), failed.reason))?;
+    let recovered = Recovered::open(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the network threads")?;
-    let ended = runtime.block_on(run(config, folder, (replica, backend), clock, seed));
+    let ended = runtime.block_on(run(config, recovered));
     runtime.shutdown_background();
     ended
 }
 
-/// A replica as recovered, and the store of the namespaces that keep their rows outside the core.
-type Recovered = (Replica, Option<Arc<dyn Backend>>);
-
-/// What is in the folder. The store is closed again if that is damaged: its files may be moved then.
-fn recover(
-    config: &NodeConfig,
-    folder: &Folder,
-    seed: Seed,
-) -> anyhow::Result<Result<Recovered, RecoverError>> {
-    let backend = match store::open(config) {
-        Ok(backend) => backend,
-        Err(error) => match error.downcast_ref::<BackendError>() {
-            Some(BackendError { reason, damaged: true }) => {
-                return Ok(Err(RecoverError { reason: reason.clone(), damaged: true }));
-            }
-            _ => return Err(error),
-        },
-    };
-    let (identity, files) = (&folder.identity, folder.files());
-    let replica = Replica::recover(&config.cluster, identity, seed, &files, backend.as_deref());
-    Ok(replica.map(|replica| (replica, backend)))
-}
-
-async fn run(
-    config: NodeConfig,
-    folder: Folder,
-    (replica, backend): Recovered,
-    clock: Clock,
-    seed: Seed,
-) -> anyhow::Result<()> {
+async fn run(config: NodeConfig, recovered: Recovered) -> anyhow::Result<()> {
     more_files();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
     let peer_listener = bind(&config.listen_peer, "listen_peer").await?;
     let api_listener = bind(&config.listen_api, "listen_api").await?;
 
-    let status = replica.status();
-    let identity = folder.identity.clone();
+    let status = recovered.replica.status();
+    let (identity, seed) = (recovered.folder.identity.clone(), recovered.seed);
     let own = Arc::new(Own { identity, boot: status.boot, config: config.cluster.clone() });
     let (inbox, received) = unbounded();
     let outgoing: BTreeMap<NodeId, Outgoing> = config
@@ -138,16 +89,9 @@ async fn run(
             (node, peers::dial(own.clone(), node, peer.clone(), seed))
         })
         .collect();
-    let wal = wal::start(folder.files(), replica.segment_bytes())
-        .context("cannot start the log thread")?;
-    let files = files::start(folder.files()).context("cannot start the file thread")?;
-    let backups = api::backup::Source::new(config.cluster.clone(), backend.as_ref());
-    let store = backend.map(|backend| store::start(backend, config.data_dir.clone()));
-    let store = store.transpose().context("cannot start the store thread")?;
-    let suspect = folder.suspect();
-    let outlets = outgoing.clone();
-    let parts = Parts { clock, wal, files, store, inbox: received, outgoing: outlets, suspect };
-    let (core, thread) = driver::start(replica, parts).context("cannot start the core thread")?;
+    let backups = api::backup::Source::new(config.cluster.clone(), recovered.backend.as_ref());
+    let outlets = outgoing.iter().map(|(&node, peer)| (node, Box::new(peer.clone()) as _));
+    let (core, thread, folder) = recovered.start(received, outlets.collect())?;
     drop(tokio::spawn(peers::listen(peer_listener, own, inbox, outgoing)));
 
     let members: Vec<(NodeId, String)> =

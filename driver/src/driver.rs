@@ -25,7 +25,7 @@ use crate::abort::AbortOnPanic;
 use crate::clock::Clock;
 use crate::files::{FileThread, Job};
 use crate::limits;
-use crate::peers::{Batch, Outgoing};
+use crate::peer::{Batch, Peer};
 use crate::store::{self, Store};
 use crate::wal::{Completion, Wal, WalWrite};
 
@@ -67,7 +67,7 @@ pub struct Parts {
     /// What peers sent.
     pub inbox: Receiver<Batch>,
     /// What is sent to peers.
-    pub outgoing: BTreeMap<NodeId, Outgoing>,
+    pub outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
     /// Where damaged data is noted for the next start.
     pub suspect: PathBuf,
 }
@@ -78,7 +78,7 @@ struct Driver {
     writes: Sender<WalWrite>,
     jobs: Sender<Job>,
     store: Option<Sender<store::Operation>>,
-    outgoing: BTreeMap<NodeId, Outgoing>,
+    outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
     suspect: PathBuf,
     /// Whoever waits. At most [`understudy_core::limits::REQUESTS_MAX`]: the core refuses more.
     waiting: HashMap<u64, oneshot::Sender<Response>>,

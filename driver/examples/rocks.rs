@@ -2,7 +2,7 @@
 //! process of its own and says how long that took and how much memory it needed.
 //!
 //! ```text
-//! cargo run --release -p understudy-node --features rocksdb --example rocks -- fill FOLDER
+//! cargo run --release -p understudy-driver --features rocksdb --example rocks -- fill FOLDER
 //! ```
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use understudy_core::backend::{Backend, Change, View, WriteBatch};
-use understudy_node::rocks::{Options, RocksStore};
+use understudy_driver::rocks::{Options, RocksStore};
 
 const ROWS: u64 = 1_000_000;
 const BATCH: u64 = 100;

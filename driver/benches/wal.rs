@@ -2,7 +2,7 @@
 //! writers waiting, against what the disk does of `fdatasync` by itself. Ratios in one run; nothing
 //! about time is asserted.
 //!
-//! `cargo bench -p understudy-node --bench wal [-- DIR]`; DIR is where it writes, by default the
+//! `cargo bench -p understudy-driver --bench wal [-- DIR]`; DIR is where it writes, by default the
 //! system's folder for temporary files, which may be no disk.
 
 use std::env;
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use understudy_core::{Boot, DiskOp, FileName, IoId};
-use understudy_node::files::Files;
-use understudy_node::wal::{self, WalWrite};
+use understudy_driver::files::Files;
+use understudy_driver::wal::{self, WalWrite};
 
 /// A frame with a document of 200 bytes.
 const ENTRY_BYTES: usize = 320;
