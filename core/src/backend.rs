@@ -91,3 +91,39 @@ pub trait Backend: View {
     /// See [`BackendError`].
     fn snapshot(&self) -> Result<Arc<dyn View>, BackendError>;
 }
+
+/// Rows that are read at once, at most: a backend may hold documents of a megabyte each.
+const SCAN_STEP: usize = 32;
+
+/// What an [`crate::effect::StoreOp::Scan`] asks for: at most `limit` rows with `from <= key <
+/// until`, none behind the one that brings them to `bytes`, and whether there are others behind the
+/// last. For a `view` that does not change meanwhile.
+///
+/// # Errors
+/// What the view said.
+pub fn scan(
+    view: &dyn View,
+    from: &[u8],
+    until: &[u8],
+    limit: usize,
+    bytes: usize,
+) -> Result<(Vec<Row>, bool), BackendError> {
+    let (mut rows, mut held, mut from) = (Vec::new(), 0, from.to_vec());
+    loop {
+        let step = SCAN_STEP.min(limit - rows.len() + 1);
+        let next = view.scan(&from, until, step)?;
+        let is_last = next.len() < step;
+        for (key, value) in next {
+            if rows.len() == limit || held >= bytes {
+                return Ok((rows, true));
+            }
+            held += key.len() + value.len();
+            from.clone_from(&key);
+            from.push(0);
+            rows.push((key, value));
+        }
+        if is_last {
+            return Ok((rows, false));
+        }
+    }
+}

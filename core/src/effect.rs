@@ -10,7 +10,8 @@ use crate::event::Event;
 use crate::input::{IoId, RequestId};
 use crate::limits;
 use crate::message::Message;
-use crate::types::{GroupId, NodeId, OpId, Record, Token, Version};
+use crate::query::{Found, Page, Seen};
+use crate::types::{ActorId, GroupId, NodeId, OpId, Record, Sequence, Token, Version};
 
 /// One thing the driver must do. No effect's correctness depends on the order in which the driver
 /// runs them, but that writes stay in the order issued.
@@ -90,6 +91,19 @@ pub enum Effect {
 pub enum StoreOp {
     /// Reads rows; sees every write issued before. Comes back as [`crate::input::StoreDone::Rows`].
     Read(Vec<Vec<u8>>),
+    /// Reads the rows of a range in the order of their keys, as they are after every write issued
+    /// before and none issued later; see [`crate::backend::scan`]. Comes back as
+    /// [`crate::input::StoreDone::Scanned`].
+    Scan {
+        /// The first key that may be among them.
+        from: Vec<u8>,
+        /// The first key that may not.
+        until: Vec<u8>,
+        /// Rows at most.
+        limit: usize,
+        /// Bytes after which no other row is added.
+        bytes: usize,
+    },
     /// Writes a batch; done when it is visible. Durable only after a [`StoreOp::Flush`].
     Write(WriteBatch),
     /// Makes everything written before durable.
@@ -120,10 +134,25 @@ pub enum Answer {
     Read {
         /// The actor, if it exists.
         record: Option<Record>,
-        /// The log index this replica had applied.
+        /// The log entries that the answering replica had applied.
         applied: u64,
-        /// Time since this replica last knew it was level with its leader; zero for a
-        /// linearizable read, `None` when it has not been level since it started.
+        /// The last change that it had applied: what a [`crate::ReadLevel::Session`] goes on from.
+        sequence: Sequence,
+        /// Time since it last knew that it was level with its leader; zero for a linearizable or
+        /// lease read, `None` when it has not been level since it started.
+        age: Option<Duration>,
+    },
+    /// A page of a scan.
+    Scan {
+        /// In the order of their ids' bytes.
+        records: Vec<(ActorId, Record)>,
+        /// There are others behind the last one: go on with it as `after`.
+        more: bool,
+        /// As for a read.
+        applied: u64,
+        /// As for a read. To go on from it in a session makes the next page no older than this one.
+        sequence: Sequence,
+        /// As for a read.
         age: Option<Duration>,
     },
 }
@@ -147,6 +176,11 @@ pub enum Failure {
     },
     /// No leader with a quorum in time, and nothing was sent. Did not happen.
     Unavailable,
+    /// This replica had not applied in time what a session has seen. Nothing was read.
+    Behind {
+        /// What it had to have applied.
+        min: Sequence,
+    },
     /// The answer did not come in time. It may have happened, or may yet.
     Unknown,
 }
@@ -182,7 +216,8 @@ impl Failure {
             | Failure::UnknownNamespace
             | Failure::OpIdFromFuture
             | Failure::Busy { .. }
-            | Failure::Unavailable => Certainty::Refused,
+            | Failure::Unavailable
+            | Failure::Behind { .. } => Certainty::Refused,
             Failure::Unknown => Certainty::Unknown,
         }
     }
@@ -198,7 +233,7 @@ impl Failure {
             Failure::OpIdFromFuture => "idempotency_key_from_future",
             Failure::UnknownNamespace => "unknown_namespace",
             Failure::Busy { .. } => "busy",
-            Failure::Unavailable => "unavailable",
+            Failure::Unavailable | Failure::Behind { .. } => "unavailable",
             Failure::Unknown => "unknown",
         }
     }
@@ -228,6 +263,12 @@ impl fmt::Display for Failure {
             Failure::Unavailable => {
                 f.write_str("no leader with a quorum answered in time; nothing was done, retry")
             }
+            Failure::Behind { min } => write!(
+                f,
+                "this node had not applied sequence {min} in time, which the session has seen; \
+                 ask another node, or wait longer. A sequence of another life of the cluster may \
+                 never come: then begin a new session"
+            ),
             Failure::Unknown => f.write_str(
                 "no answer in time: the operation may or may not have happened; retry it with the \
                  same idempotency key to learn which",
@@ -237,12 +278,37 @@ impl fmt::Display for Failure {
 }
 
 impl Answer {
+    /// The answer to a read.
+    pub(crate) fn saw(seen: Seen, age: Option<Duration>) -> Answer {
+        let Seen { found, applied, sequence } = seen;
+        match found {
+            Found::Actor(record) => Answer::Read { record, applied, sequence, age },
+            Found::Page(Page { records, more }) => {
+                Answer::Scan { records, more, applied, sequence, age }
+            }
+        }
+    }
+
     /// The token after a write, if there is one.
     pub fn token(&self) -> Option<Token> {
         match self {
             Answer::Done { outcome: Outcome::Written { token, .. }, .. } => Some(*token),
-            Answer::Done { .. } => None,
+            Answer::Done { .. } | Answer::Scan { .. } => None,
             Answer::Read { record, .. } => record.as_ref().map(|record| record.token),
+        }
+    }
+
+    /// Up to where the answer proves the shard's order to have come: what a
+    /// [`crate::ReadLevel::Session`] read is to be no older than, to see what this answer tells.
+    pub fn sequence(&self) -> Option<Sequence> {
+        match self {
+            Answer::Done { outcome, .. } => match outcome {
+                Outcome::Written { sequence, .. } | Outcome::Deleted { sequence, .. } => {
+                    Some(*sequence)
+                }
+                Outcome::Refused(_) => None,
+            },
+            Answer::Read { sequence, .. } | Answer::Scan { sequence, .. } => Some(*sequence),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Row};
 use crate::command::Operation;
 use crate::message::Message;
-use crate::types::{ActorId, Boot, Namespace, OpId};
+use crate::types::{ActorId, Boot, Namespace, OpId, Sequence};
 
 /// One thing that happened. The driver hands over all that is waiting as one turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub enum Input {
 pub enum StoreDone {
     /// The values of the keys, in the order asked.
     Rows(Vec<Option<Vec<u8>>>),
+    /// The rows of a range, and whether there are others behind the last one.
+    Scanned(Vec<Row>, bool),
     /// The state is in the file, which has so many bytes.
     Exported(u64),
     /// It is done.
@@ -100,13 +102,46 @@ pub enum Request {
         /// How fresh.
         level: ReadLevel,
     },
+    /// Read a page of actors, in the order of their ids' bytes. All of a page is as it was at one
+    /// applied index; the next page may be newer.
+    Scan {
+        /// The collection.
+        namespace: Namespace,
+        /// What the ids begin with; empty for all.
+        prefix: String,
+        /// Only ids behind this one: the last of the page before.
+        after: Option<ActorId>,
+        /// Actors at most; from 1 to [`crate::limits::SCAN_RECORDS_MAX`], and fewer come when they
+        /// are large ([`crate::limits::SCAN_BYTES_MAX`]).
+        limit: usize,
+        /// How fresh.
+        level: ReadLevel,
+    },
 }
 
-/// How fresh a read must be. Lease and session reads come with later versions.
+impl Request {
+    /// The collection it is about.
+    pub fn namespace(&self) -> &Namespace {
+        match self {
+            Request::Write { namespace, .. }
+            | Request::Read { namespace, .. }
+            | Request::Scan { namespace, .. } => namespace,
+        }
+    }
+}
+
+/// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadLevel {
     /// Sees every write acknowledged before it began: a read index.
     Linearizable,
+    /// The same without asking a quorum for each read, as long as clocks run within a stated bound.
+    Lease,
+    /// Not older than what the client has seen or written, at any replica; waits for it.
+    Session {
+        /// The highest sequence of the answers that the client had from this namespace.
+        min: Sequence,
+    },
     /// What this replica has, with its applied index and age.
     Eventual,
 }

@@ -43,6 +43,7 @@ pub mod message;
 #[cfg(sim_mutant)]
 pub mod mutant;
 pub mod oplog;
+pub mod query;
 mod raft;
 mod recovery;
 mod repair;

@@ -28,6 +28,10 @@ pub const APPEND_ENTRIES_MAX: u64 = 64;
 pub const APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of the records in one answer to a forwarded request (soft: one always goes in).
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Actors on one page of a scan.
+pub const SCAN_RECORDS_MAX: usize = 1_000;
+/// Bytes of the actors on one page of a scan (soft: the one that crosses it still goes in).
+pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Questions of peers about consensus that one group works on at once; further ones are dropped,
 /// as a network would.
 pub const QUESTIONS_MAX: usize = 256;
@@ -100,7 +104,7 @@ const _: () = {
     // A batch ends with the item that crosses the soft limit: a client's command, or a batch that a
     // peer forwarded. An append ends with the entry that crosses its limit.
     assert!(APPEND_BYTES_MAX + 2 * BATCH_BYTES_MAX + 4 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
-    assert!(ANSWER_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(ANSWER_BYTES_MAX + SCAN_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(SNAPSHOT_CHUNK_BYTES + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);

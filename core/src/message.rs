@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Batch, Command, Outcome};
 use crate::limits;
+use crate::query::{Query, Seen};
 pub use crate::types::Blob;
-use crate::types::{ActorId, Boot, GroupId, Incarnation, NodeId, Record, ReplicaId};
+use crate::types::{Boot, GroupId, Incarnation, NodeId, ReplicaId};
 
 /// One message between two replicas. May be lost, repeated, reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,13 +67,15 @@ pub enum Body {
     },
     /// Linearizable reads received by a node that does not lead.
     ForwardRead {
-        /// The actors.
-        ids: Vec<ActorId>,
+        /// What is looked at.
+        queries: Vec<Query>,
+        /// The leader's lease will do.
+        lease: bool,
     },
     /// The answer to a forwarded write.
     ForwardWriteReply(Result<Vec<Applied>, ForwardFailed>),
-    /// The answer to a forwarded read: the records and the applied index.
-    ForwardReadReply(Result<(Vec<Option<Record>>, u64), ForwardFailed>),
+    /// The answer to forwarded reads: to the first of them, as many as fit.
+    ForwardReadReply(Result<Vec<Seen>, ForwardFailed>),
     /// Here I am, and in some group I have no vote yet (ADR 9).
     Hello,
     /// What the answering node has of each group.
@@ -304,7 +307,11 @@ impl Message {
                     && commands.len() <= 2 * limits::BATCH_COMMANDS_MAX
                     && bytes <= limits::BATCH_BYTES_MAX + 2 * limits::VALUE_BYTES_MAX
             }
-            Body::ForwardRead { ids } => !ids.is_empty() && ids.len() <= limits::REQUESTS_MAX,
+            Body::ForwardRead { queries, .. } => {
+                !queries.is_empty()
+                    && queries.len() <= limits::REQUESTS_MAX
+                    && queries.iter().all(|query| query.bytes() <= 2 * limits::ID_BYTES_MAX)
+            }
             Body::Snapshot(chunk) => chunk.is_plausible(self.from),
             Body::SnapshotReply(SnapshotReply::Have(_)) => true,
             Body::SnapshotReply(

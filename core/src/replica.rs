@@ -14,6 +14,7 @@ use crate::formation::Formation;
 use crate::input::{Input, ReadLevel, Request, RequestId};
 use crate::limits;
 use crate::message::{Body, Exchange, LogPosition, Message, Vote};
+use crate::query::{Query, Scan};
 use crate::raft::executor::{self, Executor, lock};
 use crate::raft::group::{Group, Start};
 use crate::raft::shared::{Shared, mono};
@@ -463,6 +464,10 @@ impl Node {
             waiting.into_iter().for_each(|action| action());
             executor::run_until_stalled();
         }
+        // Session reads wait for what was just applied, and may have to read it from a store.
+        while self.groups.values().any(Group::release) {
+            executor::run_until_stalled();
+        }
         for group in self.groups.values() {
             group.end_step();
         }
@@ -556,8 +561,7 @@ impl Node {
     }
 
     fn request(&self, request: RequestId, deadline: Instant, body: Request) -> Result<(), Failure> {
-        let (Request::Write { namespace, .. } | Request::Read { namespace, .. }) = &body;
-        let group = self.shared.config.group(namespace).ok_or(Failure::UnknownNamespace)?;
+        let group = self.shared.config.group(body.namespace()).ok_or(Failure::UnknownNamespace)?;
         // One that has not started yet.
         let group = self.groups.get(&group).ok_or(Failure::Unavailable)?;
         let (live, live_bytes) = self.shared.requests_live();
@@ -570,13 +574,15 @@ impl Node {
             false => Ok(bytes),
         };
         match body {
-            Request::Read { id, level: ReadLevel::Eventual, .. } => {
-                room(id.as_str().len())?;
-                group.read_eventual(request, deadline, id);
+            Request::Read { id, level, .. } => {
+                let query = Query::Actor(id);
+                room(query.bytes())?;
+                self.read(group, (request, deadline), query, level);
             }
-            Request::Read { id, level: ReadLevel::Linearizable, .. } => {
-                self.shared.admit(request, deadline, room(id.as_str().len())?);
-                group.read(request, id);
+            Request::Scan { prefix, after, limit, level, .. } => {
+                let query = Query::Scan(Scan { prefix, after, limit });
+                room(query.bytes())?;
+                self.read(group, (request, deadline), query, level);
             }
             Request::Write { id, op, operation, .. } => {
                 let op = match op {
@@ -593,6 +599,25 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    fn read(
+        &self,
+        group: &Arc<Group>,
+        (request, deadline): (RequestId, Instant),
+        query: Query,
+        level: ReadLevel,
+    ) {
+        let lease = match level {
+            ReadLevel::Eventual => return group.read_local((request, deadline), query, None),
+            ReadLevel::Session { min } => {
+                return group.read_local((request, deadline), query, Some(min));
+            }
+            ReadLevel::Lease => true,
+            ReadLevel::Linearizable => false,
+        };
+        self.shared.admit(request, deadline, query.bytes());
+        group.read(request, query, lease);
     }
 
     fn message(&mut self, message: Message) -> Result<(), DropReason> {

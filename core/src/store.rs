@@ -10,6 +10,7 @@ use crate::codec::{self, Corrupt};
 use crate::command::{Batch, Command, Outcome};
 use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
+use crate::query::{Found, Page, Scan, Seen};
 use crate::types::{ActorId, Record, Sequence, Timestamp};
 
 mod cache;
@@ -224,6 +225,21 @@ impl Store {
         #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
         self.rows.get(id)
+    }
+
+    /// A page of actors as they are now; `None` where the rows are in a backend, which is asked by
+    /// [`Store::scan_keys`].
+    pub fn scan(&self, scan: &Scan) -> Option<Page> {
+        match &self.rows {
+            Rows::Whole(rows) => Some(view::page(rows, scan)),
+            Rows::Outside(_) => None,
+        }
+    }
+
+    /// What was found now, with the state that this is.
+    pub fn seen(&self, found: Found) -> Seen {
+        let applied = self.meta.applied.map_or(0, |applied| applied.index + 1);
+        Seen { found, applied, sequence: self.meta.sequence }
     }
 
     /// What has run.

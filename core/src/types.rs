@@ -150,6 +150,13 @@ impl ActorId {
     }
 }
 
+// A range of ids can be given by parts of them; the order is that of the texts.
+impl std::borrow::Borrow<str> for ActorId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 // By hand, with the bytes of a string: serde's own for `Arc` is a feature that would be switched on
 // for everybody.
 impl Serialize for ActorId {

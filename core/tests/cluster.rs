@@ -332,7 +332,7 @@ fn implausible_messages_are_dropped_and_the_replica_goes_on() {
         Body::AskVote(ask(vote(u64::MAX, false))),
         Body::AskPreVote(ask(vote(9, true))),
         Body::ForwardWrite { commands: vec![] },
-        Body::ForwardRead { ids: vec![] },
+        Body::ForwardRead { queries: vec![], lease: false },
     ];
     let count = bodies.len();
     for body in bodies {

@@ -12,6 +12,7 @@ use understudy_core::message::{
     LogPosition, Members, Payload, SnapshotChunk, SnapshotReply, StateMark, Transfer, Vote,
     VoteReply,
 };
+use understudy_core::query::{Found, Page, Query, Scan, Seen};
 use understudy_core::*;
 
 #[allow(clippy::too_many_lines, reason = "a list")]
@@ -75,12 +76,12 @@ fn every_message() -> Vec<Message> {
         Body::AskPreVote(ask),
         Body::PreVoteReply(granted),
         Body::ForwardWrite { commands },
-        Body::ForwardRead { ids: vec![id] },
+        Body::ForwardRead { queries: queries(&id), lease: true },
         Body::ForwardWriteReply(Ok(applied)),
         Body::ForwardWriteReply(Err(ForwardFailed::NotLeader { hint: Some(replica(1)) })),
         Body::ForwardWriteReply(Err(ForwardFailed::Busy)),
         Body::ForwardReadReply(Err(ForwardFailed::Unknown)),
-        Body::ForwardReadReply(Ok((vec![Some(record), None], 8))),
+        Body::ForwardReadReply(Ok(seen(&id, &record))),
     ];
     let message = |group, body| Message {
         from: replica(1),
@@ -104,6 +105,17 @@ fn about_snapshots(vote: Vote, position: LogPosition) -> impl Iterator<Item = Bo
     let transfer = Transfer { vote, to: vote.node, last: Some(position) };
     let others = [snapshot, Body::Transfer(transfer), Body::TransferReply];
     others.into_iter().chain(replies.map(Body::SnapshotReply))
+}
+
+fn queries(id: &ActorId) -> Vec<Query> {
+    let scan = Scan { prefix: "a".to_owned(), after: Some(id.clone()), limit: 300 };
+    vec![Query::Actor(id.clone()), Query::Scan(scan)]
+}
+
+fn seen(id: &ActorId, record: &Record) -> Vec<Seen> {
+    let page = Page { records: vec![(id.clone(), record.clone())], more: true };
+    let found = [Found::Actor(Some(record.clone())), Found::Actor(None), Found::Page(page)];
+    found.map(|found| Seen { found, applied: 8, sequence: Sequence(6) }).to_vec()
 }
 
 fn hellos() -> [Body; 2] {

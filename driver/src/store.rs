@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use understudy_core::backend::{Backend, BackendError, Change, View, WriteBatch};
+use understudy_core::backend::{Backend, BackendError, Change, View, WriteBatch, scan};
 use understudy_core::effect::StoreOp;
 use understudy_core::input::StoreDone;
 use understudy_core::{GroupId, IoId, Storage, snapshot};
@@ -172,6 +172,10 @@ impl Server {
             StoreOp::Read(keys) => {
                 let rows: Result<Vec<_>, _> = keys.iter().map(|key| backend.get(key)).collect();
                 rows.map(StoreDone::Rows)
+            }
+            StoreOp::Scan { from, until, limit, bytes } => {
+                let rows = scan(backend, &from, &until, limit, bytes);
+                rows.map(|(rows, more)| StoreDone::Scanned(rows, more))
             }
             StoreOp::Write(batch) => backend.write(&batch).map(|()| StoreDone::Done),
             StoreOp::Flush => backend.flush().map(|()| StoreDone::Done),

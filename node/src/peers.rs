@@ -314,6 +314,7 @@ impl Hall {
 mod tests {
     use super::*;
     use understudy_core::message::{Body, Exchange};
+    use understudy_core::query::Query;
     use understudy_core::{ActorId, Boot, GroupId, Incarnation, ReplicaId};
 
     fn message(ids: usize) -> Message {
@@ -325,7 +326,7 @@ mod tests {
             group: GroupId(1),
             exchange: Exchange { boot: Boot(1), number: 1 },
             ailing: false,
-            body: Body::ForwardRead { ids: vec![id; ids] },
+            body: Body::ForwardRead { queries: vec![Query::Actor(id); ids], lease: false },
         }
     }
 

@@ -222,7 +222,9 @@ impl Client {
             }
             (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
             (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
-            (_, Ok(Answer::Done { .. }) | Err(_)) => return Lesson::NotNow(soon),
+            (_, Ok(Answer::Done { .. } | Answer::Scan { .. }) | Err(_)) => {
+                return Lesson::NotNow(soon);
+            }
         };
         let heard = self.stage.oracle().heard(op, &outcome);
         match heard {

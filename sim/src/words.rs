@@ -5,8 +5,8 @@ use understudy_core::message::{
     AppendReply, AskVote, Body, ForwardFailed, LogPosition, SnapshotReply, Vote, VoteReply,
 };
 use understudy_core::{
-    Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel, Record,
-    Refusal, Request, Response, Token,
+    ActorId, Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel,
+    Record, Refusal, Request, Response, Token,
 };
 
 /// One message's body.
@@ -43,13 +43,17 @@ pub fn message(message: &Message) -> String {
             let ops: Vec<_> = commands.iter().map(|command| command.op.to_string()).collect();
             format!("forwards writes {}", ops.join(" "))
         }
-        Body::ForwardRead { ids } => format!("forwards {} reads", ids.len()),
+        Body::ForwardRead { queries, lease } => {
+            let lease = if *lease { ", a lease will do" } else { "" };
+            format!("forwards {} reads{lease}", queries.len())
+        }
         Body::ForwardWriteReply(Ok(results)) => {
             let each = results.iter().map(|result| outcome(&result.outcome));
             format!("forwarded writes: {}", each.collect::<Vec<_>>().join(", "))
         }
-        Body::ForwardReadReply(Ok((records, applied))) => {
-            format!("{} forwarded reads, applied {applied}", records.len())
+        Body::ForwardReadReply(Ok(seen)) => {
+            let applied = seen.last().map_or(0, |seen| seen.applied);
+            format!("{} forwarded reads, applied {applied}", seen.len())
         }
         Body::ForwardWriteReply(Err(failed)) | Body::ForwardReadReply(Err(failed)) => {
             format!("forwarding failed: {}", forward_failed(*failed))
@@ -79,30 +83,42 @@ pub fn message(message: &Message) -> String {
 
 /// The actor a request is about, as `namespace/id`.
 pub fn actor(request: &Request) -> String {
-    let (Request::Write { namespace, id, .. } | Request::Read { namespace, id, .. }) = request;
-    format!("{namespace}/{id}")
+    match request {
+        Request::Write { namespace, id, .. } | Request::Read { namespace, id, .. } => {
+            format!("{namespace}/{id}")
+        }
+        Request::Scan { namespace, prefix, .. } => format!("{namespace}/{prefix}*"),
+    }
 }
 
 /// A client's request, without its actor.
 pub fn request(request: &Request) -> String {
     match request {
-        Request::Read { level, .. } => read(*level),
+        Request::Read { level, .. } => read("read", *level),
+        Request::Scan { after, limit, level, .. } => scan(after.as_ref(), *limit, *level),
         Request::Write { operation: change, .. } => operation(change),
     }
 }
 
-fn read(level: ReadLevel) -> String {
+fn read(what: &str, level: ReadLevel) -> String {
     match level {
-        ReadLevel::Linearizable => "read".to_owned(),
-        ReadLevel::Eventual => "read (eventual)".to_owned(),
+        ReadLevel::Linearizable => what.to_owned(),
+        ReadLevel::Lease => format!("{what} (lease)"),
+        ReadLevel::Session { min } => format!("{what} (session at {min})"),
+        ReadLevel::Eventual => format!("{what} (eventual)"),
     }
+}
+
+fn scan(after: Option<&ActorId>, limit: usize, level: ReadLevel) -> String {
+    let after = after.map_or(String::new(), |after| format!(" behind {after}"));
+    format!("{} of {limit}{after}", read("scan", level))
 }
 
 /// What a client asks.
 pub fn ask(ask: &Ask) -> String {
     match ask {
         Ask::Write { operation: change, .. } => operation(change),
-        Ask::Read { level } => read(*level),
+        Ask::Read { level } => read("read", *level),
     }
 }
 
@@ -168,6 +184,10 @@ pub fn response(response: &Response) -> String {
         Ok(Answer::Read { record, applied, .. }) => {
             let seen = record.as_ref().map_or("absent".to_owned(), self::record);
             format!("{seen}, applied {applied}")
+        }
+        Ok(Answer::Scan { records, more, applied, .. }) => {
+            let more = if *more { " and more" } else { "" };
+            format!("{} actors{more}, applied {applied}", records.len())
         }
         Err(Failure::Refused(refusal)) => self::refusal(refusal),
         Err(failure) => failure.code().to_owned(),

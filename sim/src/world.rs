@@ -281,8 +281,7 @@ impl World {
     }
 
     fn question(&mut self, body: &Request) -> Question {
-        let (Request::Write { namespace, .. } | Request::Read { namespace, .. }) = body;
-        let group = self.cluster.group(namespace).unwrap_or(GroupId(0));
+        let group = self.cluster.group(body.namespace()).unwrap_or(GroupId(0));
         let Request::Write { op: Some(op), .. } = body else { return Question::Read(group) };
         let term = self.terms.get(&group).copied().unwrap_or(0);
         self.first_sent.entry(op.clone()).or_insert(term);

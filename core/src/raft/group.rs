@@ -21,21 +21,23 @@ use super::snapshot::{Snapshots, stored_membership};
 use super::{Raft, TypeConfig, convert, transfer};
 use crate::command::Command;
 use crate::config::Timing;
-use crate::effect::{Answer, Effect, Failure, Response};
+use crate::effect::Effect;
 use crate::event::{DropReason, Event, Role};
 use crate::input::RequestId;
 use crate::limits;
 use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message};
+use crate::query::Query;
 use crate::status::GroupStatus;
 use crate::store::{Store, StoreView, keys};
 use crate::types::{
-    ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, ReplicaId, Timestamp,
+    ActorId, GroupId, Instant, Namespace, NodeId, OpId, Record, ReplicaId, Sequence, Timestamp,
 };
 use crate::wal::frame::Record as WalRecord;
 use crate::wal::recover::GroupImage;
 
 pub(crate) mod compact;
 pub(crate) mod hand_over;
+pub(crate) mod local;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod write;
@@ -60,6 +62,8 @@ pub struct Group {
     /// What had been committed before the start: eventual reads never go back behind it.
     recovered: u64,
     level: Mutex<Level>,
+    /// Session reads of what this replica has not applied yet.
+    behind: local::Behind,
     stamp: Mutex<Stamp>,
     turn: Mutex<Turn>,
     seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
@@ -137,7 +141,7 @@ impl Group {
         let log = Log::new(id, shared.clone(), image, saved)?;
         let membership = Arc::new(Mutex::new(stored_membership(&store.meta())));
         let store = Arc::new(Mutex::new(store));
-        let rows = Rows { group: id, shared: shared.clone(), store: store.clone() };
+        let rows = Rows::new(id, shared.clone(), store.clone());
         let origin = keys::Origin {
             cluster: shared.config.cluster.clone(),
             group: id,
@@ -170,7 +174,7 @@ impl Group {
             .await
             .map_err(|error| error.to_string())?;
         let metrics = raft.metrics();
-        let (level, stamp, turn, seen, repair, questions) = Default::default();
+        let (level, behind, stamp, turn, seen, repair, questions) = Default::default();
         Ok(Group {
             id,
             namespace,
@@ -187,6 +191,7 @@ impl Group {
             metrics,
             recovered,
             level,
+            behind,
             stamp,
             turn,
             seen,
@@ -226,37 +231,11 @@ impl Group {
         lock(&self.turn).writes.push(item);
     }
 
-    /// A client's linearizable read.
-    pub fn read(&self, request: RequestId, id: ActorId) {
-        let item = read::Item { origin: Origin::Client(request), ids: vec![id], _room: None };
+    /// A client's read that sees everything acknowledged before it.
+    pub fn read(&self, request: RequestId, query: Query, lease: bool) {
+        let origin = Origin::Client(request);
+        let item = read::Item { origin, queries: vec![query], lease, _room: None };
         lock(&self.turn).reads.push(item);
-    }
-
-    /// A client's eventual read; refused while this replica knows less than before it started, or
-    /// less than the group did when it was taken in.
-    pub fn read_eventual(self: &Arc<Group>, request: RequestId, deadline: Instant, id: ActorId) {
-        if !lock(&self.store).is_missing(&id) {
-            let response = self.eventual(&id);
-            return self.shared.emit(Effect::Reply { request, response });
-        }
-        self.shared.admit(request, deadline, id.as_str().len());
-        let group = self.clone();
-        executor::spawn(async move {
-            // A store that cannot be read ends the replica; nobody gets an answer from it.
-            match group.rows.fetch(&id).await {
-                Ok(()) => group.shared.reply(request, group.eventual(&id)),
-                Err(error) => group.unreadable(&error),
-            }
-        });
-    }
-
-    fn eventual(&self, id: &ActorId) -> Response {
-        let (record, applied) = self.lookup(id);
-        let age = lock(&self.level).at.map(|at| mono().since(at));
-        let me = self.shared.replica;
-        let is_member = lock(&self.membership).nodes().any(|(member, _)| *member == me);
-        let known = is_member && applied >= self.recovered;
-        if known { Ok(Answer::Read { record, applied, age }) } else { Err(Failure::Unavailable) }
     }
 
     /// The store's rows cannot be read: nothing this replica says is to be trusted.
@@ -296,9 +275,12 @@ impl Group {
                 None => answer(self, Body::ForwardWriteReply(Err(ForwardFailed::Busy))),
                 room => lock(&self.turn).writes.push(write::Item { origin, commands, _room: room }),
             },
-            Body::ForwardRead { ids } => match self.shared.forwarded(ids.len()) {
+            Body::ForwardRead { queries, lease } => match self.shared.forwarded(queries.len()) {
                 None => answer(self, Body::ForwardReadReply(Err(ForwardFailed::Busy))),
-                room => lock(&self.turn).reads.push(read::Item { origin, ids, _room: room }),
+                room => {
+                    let item = read::Item { origin, queries, lease, _room: room };
+                    lock(&self.turn).reads.push(item);
+                }
             },
             Body::AppendReply(_)
             | Body::VoteReply(_)
@@ -492,6 +474,14 @@ impl Group {
         assert!(applied <= committed, "applied_le_commit_le_head: {applied} > {committed}");
         let head = self.log.head();
         assert!(committed <= head, "applied_le_commit_le_head: {committed} > {head}");
+        drop(store);
+        self.check_behind(&self.shared);
+    }
+
+    /// How many entries and which change this replica has applied.
+    fn applied(&self) -> (u64, Sequence) {
+        let store = lock(&self.store);
+        (applied_count(store.applied()), store.sequence())
     }
 
     /// A look at everything applied; `None` where the rows are in a backend.
@@ -522,11 +512,6 @@ impl Group {
     }
 
     // ---- shared by reads and writes -----------------------------------------------------------
-
-    fn lookup(&self, id: &ActorId) -> (Option<Record>, u64) {
-        let store = lock(&self.store);
-        (store.get(id).cloned(), applied_count(store.applied()))
-    }
 
     /// Asks `leader`; `None` when it did not answer, or leads no more.
     async fn forward(&self, leader: ReplicaId, body: Body) -> Option<Body> {

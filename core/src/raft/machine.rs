@@ -136,6 +136,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         // store was recovered from the same file.
         let Handle::Received(whole, received) = snapshot else { return Ok(()) };
         let Some(position) = whole.position() else { return Ok(()) };
+        let replacing = self.rows.replace();
         let received = self.rows.take_over(&whole, *received).await?;
         {
             let mut store = lock(&self.store);
@@ -143,6 +144,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let received = crate::mutant::sabotage::after_install(&store, received);
             *store = received;
         }
+        drop(replacing);
         *lock(&self.membership) = meta.last_membership.clone();
         self.log.installed(position);
         self.snapshots.adopt(whole);

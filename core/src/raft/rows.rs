@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use openraft::async_runtime::OneshotSender as _;
 
-use super::channel::oneshot;
+use super::channel::{OneshotSender, oneshot};
 use super::executor::lock;
 use super::shared::Shared;
 use super::snapshot::Whole;
@@ -16,6 +16,8 @@ use crate::codec;
 use crate::command::Batch;
 use crate::effect::StoreOp;
 use crate::input::StoreDone;
+use crate::limits;
+use crate::query::{Found, Page, Query, Scan, Seen};
 use crate::store::Store;
 use crate::store::keys::{self, Root};
 use crate::types::{ActorId, GroupId, Record};
@@ -23,12 +25,48 @@ use crate::types::{ActorId, GroupId, Record};
 /// See the module.
 #[derive(Clone)]
 pub struct Rows {
-    pub group: GroupId,
-    pub shared: Arc<Shared>,
-    pub store: Arc<Mutex<Store>>,
+    group: GroupId,
+    shared: Arc<Shared>,
+    store: Arc<Mutex<Store>>,
+    /// While a snapshot takes the place of all rows: who waits for it to be there.
+    replaced: Arc<Mutex<Option<Vec<OneshotSender<()>>>>>,
+}
+
+/// The rows are being replaced; they are there when this is dropped.
+pub struct Replacing(Rows);
+
+impl Drop for Replacing {
+    fn drop(&mut self) {
+        // Dropping the senders wakes who waits.
+        drop(lock(&self.0.replaced).take());
+    }
 }
 
 impl Rows {
+    pub fn new(group: GroupId, shared: Arc<Shared>, store: Arc<Mutex<Store>>) -> Rows {
+        Rows { group, shared, store, replaced: Arc::default() }
+    }
+
+    /// Until what this gives is dropped, nobody reads: the rows of the state before are going, and
+    /// those of the new one are not the store's yet.
+    pub fn replace(&self) -> Replacing {
+        lock(&self.replaced).get_or_insert_default();
+        Replacing(self.clone())
+    }
+
+    async fn settled(&self) {
+        loop {
+            let Some(receiver) = lock(&self.replaced).as_mut().map(|waiting| {
+                let (sender, receiver) = oneshot();
+                waiting.push(sender);
+                receiver
+            }) else {
+                return;
+            };
+            receiver.await.ok();
+        }
+    }
+
     /// Reads what `batches` need and is not at hand.
     ///
     /// # Errors
@@ -62,7 +100,59 @@ impl Rows {
         Ok(())
     }
 
+    /// What a query finds, and in which state.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn look(&self, query: &Query) -> Result<Seen, io::Error> {
+        match query {
+            Query::Actor(id) => {
+                self.fetch(id).await?;
+                let store = lock(&self.store);
+                Ok(store.seen(Found::Actor(store.get(id).cloned())))
+            }
+            Query::Scan(scan) => self.scan(scan).await,
+        }
+    }
+
+    /// What it finds, if that needs no waiting.
+    pub fn look_now(&self, query: &Query) -> Option<Seen> {
+        let mut store = lock(&self.store);
+        match query {
+            Query::Actor(id) if store.is_missing(id) => None,
+            Query::Actor(id) => Some(store.seen(Found::Actor(store.get(id).cloned()))),
+            Query::Scan(scan) => store.scan(scan).map(|page| store.seen(Found::Page(page))),
+        }
+    }
+
+    /// Every change that was applied is on its way to the backend, and none that is applied later
+    /// comes before the question: what it answers is the state of this moment.
+    async fn scan(&self, scan: &Scan) -> Result<Seen, io::Error> {
+        self.settled().await;
+        let (keys, mut seen) = {
+            let store = lock(&self.store);
+            if let Some(page) = store.scan(scan) {
+                return Ok(store.seen(Found::Page(page)));
+            }
+            (store.scan_keys(scan), store.seen(Found::Actor(None)))
+        };
+        let Some((from, until)) = keys else {
+            return Err(io::Error::other("a store is neither here nor outside"));
+        };
+        let (limit, bytes) = (scan.limit(), limits::SCAN_BYTES_MAX);
+        let StoreDone::Scanned(rows, more) =
+            self.ask(StoreOp::Scan { from, until, limit, bytes }).await?
+        else {
+            return Err(io::Error::other("an answer to another question"));
+        };
+        let records: Result<Vec<_>, _> = rows.iter().map(Store::actor_row).collect();
+        let records = records.map_err(|corrupt: codec::Corrupt| self.damaged(&corrupt.0))?;
+        seen.found = Found::Page(Page { records, more });
+        Ok(seen)
+    }
+
     async fn read(&self, ids: Vec<ActorId>) -> Result<(), io::Error> {
+        self.settled().await;
         let keys = {
             let store = lock(&self.store);
             ids.iter().filter_map(|id| store.key(id)).collect::<Vec<_>>()

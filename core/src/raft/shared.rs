@@ -22,7 +22,7 @@ use crate::input::IoFailed;
 use crate::input::RequestId;
 use crate::limits;
 use crate::message::{Body, Exchange, Message};
-use crate::types::{Boot, GroupId, Identity, Incarnation, Instant, NodeId, ReplicaId};
+use crate::types::{Boot, GroupId, Identity, Incarnation, Instant, NodeId, ReplicaId, Sequence};
 use crate::wal::writer::Writer;
 
 /// See the module. Behind mutexes only because openraft wants `Send`: one thread uses it.
@@ -72,6 +72,19 @@ struct Live {
     bytes: usize,
     /// An attempt is under way, or has ended without an answer: it may have happened.
     maybe: bool,
+    /// A session's read that waits until so much is applied here.
+    behind: Option<Sequence>,
+}
+
+impl Live {
+    /// What it hears at its deadline.
+    fn late(&self) -> Failure {
+        match self.behind {
+            _ if self.maybe && !planted!(UnknownCalledRefused) => Failure::Unknown,
+            Some(min) => Failure::Behind { min },
+            None => Failure::Unavailable,
+        }
+    }
 }
 
 impl Shared {
@@ -274,7 +287,8 @@ impl Shared {
         let mut requests = lock(&self.requests);
         requests.bytes += bytes;
         requests.by_deadline.insert((deadline, request));
-        let before = requests.live.insert(request, Live { deadline, bytes, maybe: false });
+        let before =
+            requests.live.insert(request, Live { deadline, bytes, maybe: false, behind: None });
         assert!(before.is_none(), "request_ids_are_unique: the driver reused {request:?}");
     }
 
@@ -307,6 +321,13 @@ impl Shared {
         }
     }
 
+    /// The request waits until `min` is applied here.
+    pub fn waits_for(&self, request: RequestId, min: Sequence) {
+        if let Some(live) = lock(&self.requests).live.get_mut(&request) {
+            live.behind = Some(min);
+        }
+    }
+
     /// Answers the clients whose deadline has come.
     pub fn expire(&self, now: Instant) {
         loop {
@@ -314,12 +335,10 @@ impl Shared {
                 let requests = lock(&self.requests);
                 let first = requests.by_deadline.first().copied();
                 first.filter(|(deadline, _)| *deadline <= now).map(|(_, request)| {
-                    (request, requests.live.get(&request).is_some_and(|live| live.maybe))
+                    (request, requests.live.get(&request).map_or(Failure::Unavailable, Live::late))
                 })
             };
-            let Some((request, maybe)) = expired else { return };
-            let maybe = maybe && !planted!(UnknownCalledRefused);
-            let failure = if maybe { Failure::Unknown } else { Failure::Unavailable };
+            let Some((request, failure)) = expired else { return };
             self.reply(request, Err(failure));
         }
     }

@@ -130,7 +130,7 @@ impl Snapshots {
         current: Option<u64>,
     ) -> Snapshots {
         let (group, meta) = (origin.group, lock(&store).meta());
-        let rows = Rows { group, shared: shared.clone(), store: store.clone() };
+        let rows = Rows::new(group, shared.clone(), store.clone());
         let (users, state) = Default::default();
         let snapshots = Snapshots { origin, shared, store, rows, users, state };
         if snapshots.is_outside() {

@@ -23,6 +23,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Corrupt;
+use crate::query::Scan;
 use crate::types::{ActorId, ClusterId, GroupId, Namespace, OpId};
 
 /// Whose state it is.
@@ -112,6 +113,20 @@ impl Place {
     /// All rows of a kind: from the first key on, before the second.
     pub fn range(self, kind: Kind) -> (Vec<u8>, Vec<u8>) {
         (self.prefix(kind.byte()), self.prefix(kind.byte() + 1))
+    }
+
+    /// The actors that may be on a page: from the first key on, before the second.
+    pub fn scan(self, scan: &Scan) -> (Vec<u8>, Vec<u8>) {
+        let mut from = self.key(Kind::Actor, scan.from().as_bytes());
+        if scan.after.as_ref().is_some_and(|after| after.as_str() == scan.from()) {
+            from.push(0);
+        }
+        // The text is UTF-8 and the kind a letter, so no byte of them is the last one.
+        let mut until = self.key(Kind::Actor, scan.prefix.as_bytes());
+        if let Some(last) = until.last_mut() {
+            *last += 1;
+        }
+        (from, until)
     }
 
     /// All rows of the generation.

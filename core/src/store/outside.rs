@@ -14,10 +14,11 @@
 use super::cache::Cache;
 use super::keys::{self, Kind, Origin, Place, Root};
 use super::{Meta, Rows, Store, count};
-use crate::backend::{BackendError, Change, View, WriteBatch};
+use crate::backend::{BackendError, Change, Row, View, WriteBatch};
 use crate::codec::{self, Corrupt};
 use crate::command::Batch;
 use crate::oplog::{OpLog, Remembered};
+use crate::query::Scan;
 use crate::snapshot::{damaged, each_row, state_of};
 use crate::types::{ActorId, GroupId, OpId, Record};
 
@@ -154,6 +155,26 @@ impl Store {
             Rows::Whole(_) => None,
             Rows::Outside(outside) => Some(outside.place.actor(id)),
         }
+    }
+
+    /// The keys of the rows that may be on a page, and the generation they are of. The backend shows
+    /// the state as it is now to whoever asks it now: all that was applied is on its way to it.
+    ///
+    /// # Panics
+    /// `changes_are_written_at_once`: something was applied since [`Store::take_changes`].
+    pub fn scan_keys(&self, scan: &Scan) -> Option<(Vec<u8>, Vec<u8>)> {
+        let Rows::Outside(outside) = &self.rows else { return None };
+        assert!(!outside.changed, "changes_are_written_at_once");
+        Some(outside.place.scan(scan))
+    }
+
+    /// The actor of a row.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when it is none.
+    pub fn actor_row((key, value): &Row) -> Result<(ActorId, Record), Corrupt> {
+        let rest = key.get(keys::PREFIX..).unwrap_or_default();
+        Ok((keys::actor_from(rest)?, codec::decode(value)?))
     }
 
     /// Takes in rows as they were read; `None` where there is none. All of them are at hand until

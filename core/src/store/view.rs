@@ -6,6 +6,7 @@ use imbl::OrdMap;
 
 use super::Meta;
 use crate::oplog::OpLog;
+use crate::query::{Page, Scan};
 use crate::types::{ActorId, Record};
 
 /// Rows, op-log and meta as they were at one applied index (S0-027).
@@ -25,6 +26,10 @@ const _: () = {
     crosses_threads::<StoreView>();
 };
 
+pub(super) fn page(rows: &OrdMap<ActorId, Record>, scan: &Scan) -> Page {
+    scan.page(rows.range::<_, str>((Bound::Included(scan.from()), Bound::Unbounded)))
+}
+
 impl StoreView {
     /// Which state this is.
     pub fn meta(&self) -> &Meta {
@@ -42,6 +47,11 @@ impl StoreView {
     pub fn rows(&self, after: Option<&ActorId>) -> impl Iterator<Item = (&ActorId, &Record)> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
         self.rows.range((from, Bound::Unbounded))
+    }
+
+    /// A page of actors.
+    pub fn scan(&self, scan: &Scan) -> Page {
+        page(&self.rows, scan)
     }
 
     /// Actors.

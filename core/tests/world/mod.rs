@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use understudy_core::backend::{Backend, BackendError, MemoryBackend, View};
+use understudy_core::backend::{self, Backend, BackendError, MemoryBackend, View};
 use understudy_core::effect::StoreOp;
 use understudy_core::input::StoreDone;
 use understudy_core::*;
@@ -91,6 +91,10 @@ impl Node {
             StoreOp::Read(keys) => {
                 let rows = keys.iter().map(|key| self.backend.get(key));
                 return Ok(StoreDone::Rows(rows.collect::<Result<_, _>>()?));
+            }
+            StoreOp::Scan { from, until, limit, bytes } => {
+                let (rows, more) = backend::scan(&self.backend, &from, &until, limit, bytes)?;
+                return Ok(StoreDone::Scanned(rows, more));
             }
             StoreOp::Write(batch) => self.backend.write(&batch)?,
             StoreOp::Flush => self.backend.flush()?,
@@ -526,7 +530,7 @@ impl World {
         request
     }
 
-    fn answer(&mut self, request: RequestId) -> Response {
+    pub fn answer(&mut self, request: RequestId) -> Response {
         for _ in 0..300 {
             if let Some(response) = self.replies.remove(&request) {
                 return response;
@@ -580,9 +584,26 @@ impl World {
         requests.into_iter().map(|request| self.answer(request)).collect()
     }
 
-    fn read_at(&mut self, at: usize, actor: &str, level: ReadLevel) -> Response {
+    pub fn read_at(&mut self, at: usize, actor: &str, level: ReadLevel) -> Response {
+        let request = self.send_read(at, actor, level);
+        self.answer(request)
+    }
+
+    pub fn send_read(&mut self, at: usize, actor: &str, level: ReadLevel) -> RequestId {
         let namespace = self.config.namespaces[0].clone();
-        let request = self.request(at, Request::Read { namespace, id: id(actor), level });
+        self.request(at, Request::Read { namespace, id: id(actor), level })
+    }
+
+    /// A page behind `after` of the actors that begin with `prefix`.
+    pub fn scan(
+        &mut self,
+        at: usize,
+        (prefix, after, limit): (&str, Option<&str>, usize),
+        level: ReadLevel,
+    ) -> Response {
+        let namespace = self.config.namespaces[0].clone();
+        let (prefix, after) = (prefix.to_owned(), after.map(id));
+        let request = self.request(at, Request::Scan { namespace, prefix, after, limit, level });
         self.answer(request)
     }
 

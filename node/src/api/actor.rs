@@ -19,11 +19,12 @@ use crate::{clock, folder};
 
 /// The bare version, from 1.
 pub const VERSION: HeaderName = HeaderName::from_static("understudy-version");
-/// The change's place in its namespace's order.
+/// The change's place in its namespace's order; of a read, the last change that the answering node
+/// had applied.
 pub const SEQUENCE: HeaderName = HeaderName::from_static("understudy-sequence");
 /// The log index that the answering replica had applied.
 pub const APPLIED: HeaderName = HeaderName::from_static("understudy-applied-index");
-/// How old an eventual read may be.
+/// How old an eventual or session read may be.
 pub const AGE: HeaderName = HeaderName::from_static("understudy-age-ms");
 /// The name under which the outcome of a write is recorded.
 pub const OPERATION: HeaderName = HeaderName::from_static("understudy-operation");
@@ -107,19 +108,12 @@ pub async fn read(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let pairs = request::query(uri, &["level", "timeout_ms"])?;
-    let level = match request::parameter(&pairs, "level") {
-        None | Some("linearizable") => ReadLevel::Linearizable,
-        Some("eventual") => ReadLevel::Eventual,
-        Some(other) => {
-            let detail = format!("`{other}` is not a level; use `linearizable` or `eventual`");
-            return Err(Problem::bad("bad_level", detail));
-        }
-    };
+    let pairs = request::query(uri, &["level", "min_sequence", "timeout_ms"])?;
+    let level = request::level(&pairs)?;
     let wait = request::wait(headers, &pairs)?;
     let Target { namespace, id } = target;
     let body = core::Request::Read { namespace, id, level };
-    let Answer::Read { record, applied, age } = api.core.ask(body, wait).await? else {
+    let Answer::Read { record, applied, sequence, age } = api.core.ask(body, wait).await? else {
         return Err(core::Failure::Unknown.into());
     };
     let Some(Record { token, value }) = record else {
@@ -137,7 +131,8 @@ pub async fn read(
     version_headers(headers, token);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(APPLIED, HeaderValue::from(applied));
-    if let (ReadLevel::Eventual, Some(age)) = (level, age) {
+    headers.insert(SEQUENCE, HeaderValue::from(sequence.0));
+    if let (ReadLevel::Session { .. } | ReadLevel::Eventual, Some(age)) = (level, age) {
         headers.insert(AGE, HeaderValue::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
     }
     Ok(response)

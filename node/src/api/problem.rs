@@ -163,6 +163,7 @@ impl From<Failure> for Problem {
             Failure::UnknownNamespace => (StatusCode::NOT_FOUND, "There is no such namespace"),
             Failure::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "The node is busy"),
             Failure::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "No leader in time"),
+            Failure::Behind { .. } => (StatusCode::SERVICE_UNAVAILABLE, "The node is behind"),
             Failure::Unknown => (StatusCode::GATEWAY_TIMEOUT, "No answer in time"),
         };
         let retry_after = match &failure {

@@ -7,7 +7,9 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, I
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
-use understudy_core::{ActorId, Expected, Json, Namespace, OpId, Token, Version, limits};
+use understudy_core::{
+    ActorId, Expected, Json, Namespace, OpId, ReadLevel, Sequence, Token, Version, limits,
+};
 use uuid::{Uuid, Variant};
 
 use crate::api::document;
@@ -209,6 +211,35 @@ pub fn wait(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<Duration,
         let detail = format!("the timeout is 1 to {} milliseconds", max.as_millis());
         Problem::bad("bad_timeout", detail)
     })
+}
+
+/// How fresh a read must be: `level`, and `min_sequence` for a session.
+///
+/// # Errors
+/// A problem for another level, or a sequence that does not belong there or is missing.
+pub fn level(pairs: &[(String, String)]) -> Result<ReadLevel, Problem> {
+    let min = parameter(pairs, "min_sequence");
+    let level = match (parameter(pairs, "level"), min) {
+        (None | Some("linearizable"), None) => ReadLevel::Linearizable,
+        (Some("lease"), None) => ReadLevel::Lease,
+        (Some("eventual"), None) => ReadLevel::Eventual,
+        (Some("session"), Some(min)) => match min.parse() {
+            Ok(min) => ReadLevel::Session { min: Sequence(min) },
+            Err(_) => {
+                let detail = format!("`min_sequence` is a number, not `{min}`");
+                return Err(Problem::bad("bad_level", detail));
+            }
+        },
+        (level, _) => {
+            let level = level.unwrap_or("linearizable");
+            let detail = format!(
+                "`{level}` is not a level, or has `min_sequence` wrongly; use `linearizable`, \
+                 `lease`, `session` with `min_sequence`, or `eventual`"
+            );
+            return Err(Problem::bad("bad_level", detail));
+        }
+    };
+    Ok(level)
 }
 
 /// The document in the body.

@@ -23,19 +23,27 @@ pub fn check(ask: &Ask, response: &Response) -> Result<(), Violation> {
             does(operation, outcome)
         }
         (Ask::Read { level }, Ok(Answer::Read { age, .. })) => match level {
-            ReadLevel::Linearizable => *age == Some(Duration::ZERO),
-            ReadLevel::Eventual => true,
+            ReadLevel::Linearizable | ReadLevel::Lease => *age == Some(Duration::ZERO),
+            ReadLevel::Session { .. } | ReadLevel::Eventual => true,
         },
         (Ask::Write { op, operation }, Err(failure)) => may_fail(op, operation, failure),
+        (Ask::Read { level: ReadLevel::Session { min } }, Err(Failure::Behind { min: told })) => {
+            min == told
+        }
         (Ask::Read { .. }, Err(Failure::Busy { .. } | Failure::Unavailable | Failure::Unknown)) => {
             true
         }
         (
             Ask::Read { .. },
-            Err(Failure::Refused(_) | Failure::UnknownNamespace | Failure::OpIdFromFuture),
+            Err(
+                Failure::Refused(_)
+                | Failure::UnknownNamespace
+                | Failure::OpIdFromFuture
+                | Failure::Behind { .. },
+            ),
         )
-        | (Ask::Write { .. }, Ok(Answer::Read { .. }))
-        | (Ask::Read { .. }, Ok(Answer::Done { .. })) => false,
+        | (Ask::Write { .. }, Ok(Answer::Read { .. } | Answer::Scan { .. }))
+        | (Ask::Read { .. }, Ok(Answer::Done { .. } | Answer::Scan { .. })) => false,
     };
     if fits { Ok(()) } else { violation(ask, words::response(response)) }
 }
@@ -75,7 +83,7 @@ fn may_fail(op: &OpId, operation: &Operation, failure: &Failure) -> bool {
         Failure::Refused(refusal) => may_refuse(operation, refusal),
         Failure::OpIdFromFuture => op.time().is_some(),
         // Clients know the namespaces.
-        Failure::UnknownNamespace => false,
+        Failure::UnknownNamespace | Failure::Behind { .. } => false,
         Failure::Busy { .. } | Failure::Unavailable | Failure::Unknown => true,
     }
 }
@@ -143,7 +151,14 @@ mod tests {
         let linearizable = Ask::Read { level: ReadLevel::Linearizable };
         let written = Outcome::Written { token: token(3, 2), sequence: Sequence(4) };
         let deleted = Outcome::Deleted { record: record(3, 2, 1), sequence: Sequence(4) };
-        let read = |age| Ok(Answer::Read { record: Some(record(3, 2, 1)), applied: 4, age });
+        let read = |age| {
+            Ok(Answer::Read {
+                record: Some(record(3, 2, 1)),
+                applied: 4,
+                sequence: Sequence(4),
+                age,
+            })
+        };
         let none = Some(Duration::ZERO);
         is_found(&put, &done("another", written.clone()));
         is_found(&put, &done("asked", deleted.clone()));

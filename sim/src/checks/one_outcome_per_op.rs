@@ -48,7 +48,8 @@ pub fn check_repeat(op: &OpId, response: &Response) -> Result<(), Violation> {
             "{op} had been answered, and its repeat ran again: {}",
             words::response(response)
         )),
-        Ok(Answer::Done { replayed: true, .. } | Answer::Read { .. }) | Err(_) => Ok(()),
+        Ok(Answer::Done { replayed: true, .. } | Answer::Read { .. } | Answer::Scan { .. })
+        | Err(_) => Ok(()),
     }
 }
 
@@ -70,6 +71,7 @@ pub fn check_other_request(op: &OpId, response: &Response) -> Result<(), Violati
         )),
         Err(
             Failure::Refused(Refusal::OpIdReused)
+            | Failure::Behind { .. }
             | Failure::UnknownNamespace
             | Failure::OpIdFromFuture
             | Failure::Busy { .. }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use understudy_core::backend::{Backend, BackendError, View};
+use understudy_core::backend::{self, Backend, BackendError, View};
 use understudy_core::disk::{DiskOp, FileName, Folder};
 use understudy_core::effect::StoreOp;
 use understudy_core::input::{IoFailed, StoreDone};
@@ -97,6 +97,10 @@ fn run(store: &SimStore, disk: &FileDisk, group: GroupId, op: StoreOp) -> Stored
             let rows = keys.iter().map(|key| store.get(key)).collect::<Result<_, _>>();
             Stored::Done(rows.map(StoreDone::Rows))
         }
+        StoreOp::Scan { from, until, limit, bytes } => {
+            let rows = backend::scan(store, &from, &until, limit, bytes);
+            Stored::Done(rows.map(|(rows, more)| StoreDone::Scanned(rows, more)))
+        }
         StoreOp::Write(batch) => done(store.write(&batch)),
         StoreOp::Flush => done(store.flush()),
         StoreOp::Import(file) => done(snapshot::import(store, group, &mut |offset, length| {
@@ -143,6 +147,7 @@ fn op_words(op: &DiskOp) -> String {
 fn store_words(op: &StoreOp) -> String {
     match op {
         StoreOp::Read(keys) => format!("read {} rows", keys.len()),
+        StoreOp::Scan { limit, .. } => format!("scan for {limit} rows"),
         StoreOp::Write(batch) => format!("write {} rows", batch.changes.len()),
         StoreOp::Flush => "flush".to_owned(),
         StoreOp::Export(file) => format!("export to {file}"),

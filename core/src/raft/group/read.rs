@@ -12,14 +12,17 @@ use super::{Group, Origin, RETRY_PAUSE};
 use crate::effect::Answer;
 use crate::limits;
 use crate::message::{Body, ForwardFailed};
+use crate::query::{Query, Seen};
 use crate::raft::runtime::{Runtime, timeout_at};
 use crate::raft::shared::{Forwarded, mono};
-use crate::types::{ActorId, Record, ReplicaId};
+use crate::types::ReplicaId;
 
-/// Actors that are read together.
+/// What is read together.
 pub struct Item {
     pub origin: Origin,
-    pub ids: Vec<ActorId>,
+    pub queries: Vec<Query>,
+    /// The leader's lease will do.
+    pub lease: bool,
     /// Held until the answer, for a peer's.
     pub _room: Option<Forwarded>,
 }
@@ -52,9 +55,9 @@ pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
         });
         if let Some(leader) = hint.filter(|&leader| leader != group.shared.replica)
             && !items.is_empty()
-            && let Some((records, applied)) = ask_there(&group, leader, &items).await
+            && let Some(seen) = ask_there(&group, leader, &items).await
         {
-            distribute(&group, &mut items, records, applied);
+            distribute(&group, &mut items, seen);
             continue;
         }
         Runtime::sleep(RETRY_PAUSE).await;
@@ -90,57 +93,53 @@ async fn is_confirmed_anyway(group: &Group, deadline: crate::types::Instant) -> 
     planted!(FollowerServesReads) || planted!(ReadWithoutQuorum) && group.may_propose().is_ok()
 }
 
-async fn ask_there(
-    group: &Group,
-    leader: ReplicaId,
-    items: &[Item],
-) -> Option<(Vec<Option<Record>>, u64)> {
-    let ids: Vec<ActorId> = items.iter().flat_map(|item| &item.ids).cloned().collect();
-    let count = ids.len();
-    match group.forward(leader, Body::ForwardRead { ids }).await? {
-        Body::ForwardReadReply(Ok((records, applied))) if (1..=count).contains(&records.len()) => {
-            Some((records, applied))
+/// Answers to the first queries, as many as the leader gave.
+async fn ask_there(group: &Group, leader: ReplicaId, items: &[Item]) -> Option<Vec<Seen>> {
+    let queries = || items.iter().flat_map(|item| &item.queries);
+    let lease = items.iter().all(|item| item.lease);
+    let body = Body::ForwardRead { queries: queries().cloned().collect(), lease };
+    match group.forward(leader, body).await? {
+        Body::ForwardReadReply(Ok(seen)) => {
+            let is_all = seen.len() <= queries().count() && !seen.is_empty();
+            let fits = queries().zip(&seen).all(|(query, seen)| query.fits(&seen.found));
+            (is_all && fits).then_some(seen)
         }
         _ => None,
     }
 }
 
 async fn answer_here(group: &Group, item: Item) -> std::io::Result<()> {
-    let (mut applied, mut bytes) = (0, 0);
-    let mut records = Vec::with_capacity(item.ids.len());
-    for id in &item.ids {
-        group.rows.fetch(id).await?;
-        let (record, at) = group.lookup(id);
-        bytes += 128 + record.as_ref().map_or(0, |record| record.value.as_bytes().len());
+    let mut bytes = 0;
+    let mut all = Vec::with_capacity(item.queries.len());
+    for query in &item.queries {
+        let seen = group.rows.look(query).await?;
+        bytes += seen.found.bytes();
         // A peer asks again for what does not fit into one answer.
-        if bytes > limits::ANSWER_BYTES_MAX && !records.is_empty() {
+        if bytes > limits::ANSWER_BYTES_MAX && !all.is_empty() {
             break;
         }
-        records.push(record);
-        applied = at;
+        all.push(seen);
     }
-    distribute(group, &mut vec![item], records, applied);
+    distribute(group, &mut vec![item], all);
     Ok(())
 }
 
-/// Answers the items whose records are here, in order; those behind them stay.
-fn distribute(group: &Group, items: &mut Vec<Item>, records: Vec<Option<Record>>, applied: u64) {
-    let mut records = records.into_iter();
+/// Answers the items of which all was seen, in order; those behind them stay.
+fn distribute(group: &Group, items: &mut Vec<Item>, seen: Vec<Seen>) {
+    let mut seen = seen.into_iter();
     let waiting = std::mem::take(items);
     let mut waiting = waiting.into_iter();
-    while records.len() > 0
+    while seen.len() > 0
         && let Some(item) = waiting.next()
     {
-        let mine: Vec<_> = records.by_ref().take(item.ids.len()).collect();
+        let mine: Vec<_> = seen.by_ref().take(item.queries.len()).collect();
         match item.origin {
             Origin::Peer(from, exchange) => {
-                let body = Body::ForwardReadReply(Ok((mine, applied)));
-                group.shared.answer(from, group.id, exchange, body);
+                group.shared.answer(from, group.id, exchange, Body::ForwardReadReply(Ok(mine)));
             }
             Origin::Client(request) => {
-                for record in mine {
-                    let age = Some(Duration::ZERO);
-                    group.shared.reply(request, Ok(Answer::Read { record, applied, age }));
+                for seen in mine {
+                    group.shared.reply(request, Ok(Answer::saw(seen, Some(Duration::ZERO))));
                 }
             }
         }

@@ -1,0 +1,144 @@
+//! What a read looks at, and what it finds: one actor, or a page of them in the order of their ids.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::types::{ActorId, Record, Sequence};
+
+/// What a read looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
+    /// One actor.
+    Actor(ActorId),
+    /// A page of actors.
+    Scan(Scan),
+}
+
+/// A page of the actors whose ids begin with a prefix, in the order of the ids' bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scan {
+    /// What the ids begin with; empty for all actors.
+    pub prefix: String,
+    /// Only ids behind this one: the last of the page before.
+    pub after: Option<ActorId>,
+    /// Actors at most; see [`Scan::limit`].
+    pub limit: usize,
+}
+
+/// A page of a scan, as the actors were at one applied index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// In the order of their ids.
+    pub records: Vec<(ActorId, Record)>,
+    /// There are others behind the last one.
+    pub more: bool,
+}
+
+/// What a query found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// The actor, if it exists.
+    Actor(Option<Record>),
+    /// The page.
+    Page(Page),
+}
+
+/// What a query found, and in which state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// What was found.
+    pub found: Found,
+    /// The log entries that were applied.
+    pub applied: u64,
+    /// The last change that was applied.
+    pub sequence: Sequence,
+}
+
+impl Query {
+    /// Bytes this query holds in queues, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Query::Actor(id) => id.as_str().len(),
+            Query::Scan(Scan { prefix, after, .. }) => {
+                prefix.len() + after.as_ref().map_or(0, |after| after.as_str().len())
+            }
+        }
+    }
+
+    /// Whether `found` is an answer to it.
+    pub fn fits(&self, found: &Found) -> bool {
+        match (self, found) {
+            (Query::Actor(_), Found::Actor(_)) => true,
+            (Query::Scan(scan), Found::Page(page)) => {
+                let ids = page.records.iter().map(|(id, _)| id);
+                page.records.len() <= scan.limit()
+                    && ids.clone().is_sorted()
+                    && ids.into_iter().all(|id| scan.wants(id))
+            }
+            (Query::Actor(_), Found::Page(_)) | (Query::Scan(_), Found::Actor(_)) => false,
+        }
+    }
+}
+
+impl Scan {
+    /// How many actors a page has at most: what was asked for, from 1 to
+    /// [`limits::SCAN_RECORDS_MAX`].
+    pub fn limit(&self) -> usize {
+        self.limit.clamp(1, limits::SCAN_RECORDS_MAX)
+    }
+
+    /// Whether the actor is among those that are looked for.
+    pub fn wants(&self, id: &ActorId) -> bool {
+        let is_behind = self.after.as_ref().is_none_or(|after| after < id);
+        is_behind && id.as_str().starts_with(&self.prefix)
+    }
+
+    /// The page, of rows in the order of their ids, the first of them at or behind [`Scan::from`].
+    pub fn page<'a>(&self, rows: impl IntoIterator<Item = (&'a ActorId, &'a Record)>) -> Page {
+        let (mut page, mut bytes) = (Page::default(), 0);
+        for (id, record) in rows {
+            if self.after.as_ref() == Some(id) {
+                continue;
+            }
+            if !self.wants(id) {
+                break;
+            }
+            if page.records.len() == self.limit() || bytes >= limits::SCAN_BYTES_MAX {
+                page.more = true;
+                break;
+            }
+            bytes += record_bytes(id, record);
+            page.records.push((id.clone(), record.clone()));
+        }
+        page
+    }
+
+    /// The least id that can be on the page, but for [`Scan::after`] itself.
+    pub fn from(&self) -> &str {
+        let after = self.after.as_ref().map_or("", ActorId::as_str);
+        after.max(&self.prefix)
+    }
+}
+
+/// Bytes of a record with its id in an answer, about.
+pub(crate) fn record_bytes(id: &ActorId, record: &Record) -> usize {
+    64 + id.as_str().len() + record.value.as_bytes().len()
+}
+
+impl Found {
+    /// Bytes of it in an answer, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Found::Actor(record) => {
+                128 + record.as_ref().map_or(0, |record| record.value.as_bytes().len())
+            }
+            Found::Page(page) => {
+                128 + page
+                    .records
+                    .iter()
+                    .map(|(id, record)| record_bytes(id, record))
+                    .sum::<usize>()
+            }
+        }
+    }
+}
