@@ -15,7 +15,7 @@ fn storages() -> Vec<StorageWord> {
 }
 
 /// A cluster that checkpoints every 128 KiB of log and keeps next to nothing behind a checkpoint.
-fn start_small(storage: StorageWord) -> World {
+pub fn start_small(storage: StorageWord) -> World {
     let mut world = World::initialised(3);
     for node in &world.cluster.nodes {
         let path = node.config();
@@ -34,7 +34,7 @@ fn start_small(storage: StorageWord) -> World {
     world
 }
 
-fn load(world: &World, documents: u64) {
+pub fn load(world: &World, documents: u64) {
     let count = documents.to_string();
     let summary = world.json(&["load", "--generate", &count, "--json"]);
     assert_eq!(summary["documents"], documents, "{summary}");
@@ -69,7 +69,7 @@ fn a_node_that_was_away_is_sent_a_snapshot_and_starts_from_it() {
 }
 
 /// The index at which each node wrote its last checkpoint, once all answer and all have one.
-fn checkpoints(world: &World) -> Vec<u64> {
+pub fn checkpoints(world: &World) -> Vec<u64> {
     let mut found = Vec::new();
     eventually("every node has a checkpoint", || {
         found = world.pages().iter().map(|page| page.groups[0].checkpoint).collect();

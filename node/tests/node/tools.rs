@@ -8,7 +8,11 @@ use std::process::{Command, Output};
 use std::time::SystemTime;
 
 use serde_json::Value;
+#[cfg(feature = "rocksdb")]
+use understudy_node::config::StorageWord;
 
+#[cfg(feature = "rocksdb")]
+use crate::checkpoints;
 use crate::world::{Folder, UNDERSTUDY, World, eventually};
 
 const COMMANDS: [&[&str]; 5] = [
@@ -122,6 +126,27 @@ fn a_whole_folder_is_told_and_left_as_it_is() {
     assert_eq!(code, 0, "{text}");
     let start = format!("next     start it: understudy serve --config {}", config.display());
     assert!(text.contains(&start), "{text}");
+}
+
+/// RocksDB itself writes files when it opens a folder; a tool must not.
+#[test]
+#[cfg(feature = "rocksdb")]
+fn a_folder_of_rocksdb_is_left_as_it_is() {
+    let mut world = checkpoints::start_small(StorageWord::RocksDb);
+    checkpoints::load(&world, 1_000);
+    checkpoints::checkpoints(&world);
+    let data = world.cluster.nodes[0].config().with_file_name("data");
+    world.cluster.stop();
+    let before = everything(&data);
+    for command in COMMANDS {
+        let (code, text) = run(command, &data);
+        assert_eq!(code, 0, "{command:?}: {text}");
+    }
+    let (_, store) = json(&["store", "inspect", "--actors", "--limit", "3"], &data);
+    assert_eq!(store["actors"].as_array().unwrap().len(), 3, "{store}");
+    let after = everything(&data);
+    assert!(after.keys().eq(before.keys()), "files came or went");
+    assert!(after == before, "a command has changed the folder");
 }
 
 #[test]
