@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How long one node with N actors takes from `kill -9` to ready, and what it holds in memory then.
+# How long one node with N actors of 200 bytes takes from `kill -9` to ready, and what it holds in memory then.
 #
 #   scripts/bench-restart.sh PROGRAM memory|rocksdb [N] [FOLDER]
 #
@@ -14,7 +14,7 @@ api=127.0.0.1:7861
 node=
 
 mkdir -p "$folder"
-trap '[ -z "$node" ] || kill -9 "$node" 2>/dev/null || true; rm -rf "${folder:?}"' EXIT
+trap '[ -z "$node" ] || kill -9 "$node" 2>/dev/null || true; wait; rm -rf "${folder:?}"' EXIT
 
 cat >"$folder/understudy.toml" <<TOML
 data_dir = "data"
@@ -43,7 +43,13 @@ held() { awk '/^VmRSS|^VmHWM/ { printf "%s %d MB  ", $1, $2 / 1000 }' "/proc/$no
 
 "$program" init --config "$folder/understudy.toml"
 start
-"$program" load --generate "$count" --concurrency 256 --timeout 60s --endpoints "$api" --json
+# 200 bytes each, and an id of 14.
+seq -f '%08g' "$count" | awk '{ printf "{\"id\":\"actor-%s\",\"text\":\"", $1
+    for (i = 0; i < 8; i++) printf "%s, %s; ", $1, $1 + i
+    print "" }' | cut -c1-198 | sed 's/$/"}/' >"$folder/actors.ndjson"
+"$program" load "$folder/actors.ndjson" --concurrency 256 --timeout 60s --endpoints "$api" --json
+rm "$folder/actors.ndjson"
+echo "raw:               $((count * 214 / 1000000)) MB"
 echo "after the load:    $(held)"
 for _ in 1 2 3; do
     kill -9 "$node"
