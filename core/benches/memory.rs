@@ -40,11 +40,12 @@ fn measure(actors: u64, id: impl Fn(u64) -> u64) {
     let (mut store, mut index) = (Store::default(), 0);
     let mut rng = Seed(1).rng();
     let mut write = |store: &mut Store, from: u64, upto: u64| {
-        let commands = (from..upto).map(|number| Command {
+        let commands = (from..upto).map(|number| {
             // As many an hour as the op-log holds: times rise, most share none.
-            op: OpId::timed(Timestamp(1_700_000_000_000 + 3 * number), rng.u128()),
-            id: ActorId::new(id(number)).expect("a legal id"),
-            operation: Operation::Put { value: Json::new(vec![b'7'; VALUE]) },
+            let op = OpId::timed(Timestamp(1_700_000_000_000 + 3 * number), rng.u128());
+            let content = Json::new(vec![b'7'; VALUE]).into();
+            let id = ActorId::new(id(number)).expect("a legal id");
+            Command::one(op, id, Operation::Put { content })
         });
         let time = Timestamp(1_700_000_000_000 + 3 * from);
         let batch = Batch { time, commands: commands.collect() };

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::limits;
 
 /// The first byte of everything encoded here.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// Bytes that are not what they should be. A value to decide on, never an excuse to guess.
 #[derive(Clone, Debug, PartialEq, Eq)]

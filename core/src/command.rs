@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ActorId, Json, OpId, Record, Sequence, Timestamp, Token, Version};
+use crate::limits;
+use crate::types::{ActorId, Content, OpId, Record, Sequence, Timestamp, Token, Version};
 
 /// What a conditional write compares with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,25 +22,25 @@ pub enum Expected {
 pub enum Operation {
     /// Fails if the actor exists, and then changes nothing (S0-058, B-01).
     Create {
-        /// The document.
-        value: Json,
+        /// What it holds then.
+        content: Content,
     },
     /// Creates or replaces.
     Put {
-        /// The document.
-        value: Json,
+        /// What it holds then.
+        content: Content,
     },
     /// Replaces; fails if the actor is absent or is not as expected (S0-057).
     Update {
-        /// The document.
-        value: Json,
+        /// What it holds then.
+        content: Content,
         /// The precondition, if any.
         expected: Option<Expected>,
     },
     /// Replaces if the actor is as expected; `Version(0)` creates if absent (X-01).
     CompareAndSwap {
-        /// The document.
-        value: Json,
+        /// What it holds then.
+        content: Content,
         /// The precondition.
         expected: Expected,
     },
@@ -50,37 +51,104 @@ pub enum Operation {
     },
 }
 
-/// One named operation on one actor, as it stands in the log.
+impl Operation {
+    /// What it puts there, if it is no delete.
+    pub fn content(&self) -> Option<&Content> {
+        match self {
+            Operation::Create { content }
+            | Operation::Put { content }
+            | Operation::Update { content, .. }
+            | Operation::CompareAndSwap { content, .. } => Some(content),
+            Operation::Delete { .. } => None,
+        }
+    }
+}
+
+/// One operation on one actor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
-    /// The name under which its outcome is recorded.
-    pub op: OpId,
+pub struct Write {
     /// The actor.
     pub id: ActorId,
     /// The change.
     pub operation: Operation,
 }
 
+impl Write {
+    /// Bytes it holds in queues; a close lower bound of its encoding.
+    pub fn bytes(&self) -> usize {
+        32 + self.id.as_str().len() + self.operation.content().map_or(0, Content::bytes)
+    }
+}
+
+/// What is done under one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// One operation.
+    One(Write),
+    /// All of these, in order, or none: each sees what those before it did. 1 to
+    /// [`limits::BATCH_WRITES_MAX`] of them.
+    Batch(Vec<Write>),
+}
+
+impl Work {
+    /// An atomic batch of all of these.
+    ///
+    /// # Errors
+    /// A sentence that names the rule which was broken.
+    pub fn batch(writes: Vec<Write>) -> Result<Work, String> {
+        let (count, bytes) = (writes.len(), writes.iter().map(Write::bytes).sum::<usize>());
+        if !(1..=limits::BATCH_WRITES_MAX).contains(&count) {
+            let most = limits::BATCH_WRITES_MAX;
+            return Err(format!(
+                "an atomic batch has 1 to {most} operations, this one has {count}"
+            ));
+        }
+        if bytes > limits::BATCH_WRITES_BYTES_MAX {
+            return Err(format!(
+                "an atomic batch has at most {} bytes, this one has {bytes}",
+                limits::BATCH_WRITES_BYTES_MAX
+            ));
+        }
+        Ok(Work::Batch(writes))
+    }
+
+    /// What is to be done, in order.
+    pub fn writes(&self) -> &[Write] {
+        match self {
+            Work::One(write) => std::slice::from_ref(write),
+            Work::Batch(writes) => writes,
+        }
+    }
+}
+
+/// One named piece of work, as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The name under which its outcome is recorded.
+    pub op: OpId,
+    /// What is done.
+    pub work: Work,
+}
+
 impl Command {
-    /// Whether this is how room is made: a delete.
+    /// One operation on one actor.
+    pub fn one(op: OpId, id: ActorId, operation: Operation) -> Command {
+        Command { op, work: Work::One(Write { id, operation }) }
+    }
+
+    /// Whether this is how room is made: deletes alone.
     pub fn makes_room(&self) -> bool {
-        matches!(self.operation, Operation::Delete { .. })
+        self.work.writes().iter().all(|write| matches!(write.operation, Operation::Delete { .. }))
     }
 
     /// Bytes this command holds in queues; a close lower bound of its encoding.
     pub fn bytes(&self) -> usize {
-        let value = match &self.operation {
-            Operation::Create { value }
-            | Operation::Put { value }
-            | Operation::Update { value, .. }
-            | Operation::CompareAndSwap { value, .. } => value.as_bytes().len(),
-            Operation::Delete { .. } => 0,
-        };
         let op = match &self.op {
             OpId::Timed(_) => 16,
+            OpId::Session { .. } => 24,
             OpId::Named(name) => name.len(),
         };
-        64 + op + self.id.as_str().len() + value
+        32 + op + self.work.writes().iter().map(Write::bytes).sum::<usize>()
     }
 }
 
@@ -110,8 +178,31 @@ pub enum Outcome {
         /// The change's place in the shard's order.
         sequence: Sequence,
     },
+    /// The actor is gone, by an operation of an atomic batch: those do not return what was there.
+    Removed {
+        /// The token it had.
+        token: Token,
+        /// The change's place in the shard's order.
+        sequence: Sequence,
+    },
+    /// All operations of an atomic batch happened: [`Outcome::Written`] or [`Outcome::Removed`] of
+    /// each.
+    Batch(Vec<Outcome>),
     /// Nothing changed.
     Refused(Refusal),
+}
+
+impl Outcome {
+    /// The place of its last change in the shard's order.
+    pub fn sequence(&self) -> Option<Sequence> {
+        match self {
+            Outcome::Written { sequence, .. }
+            | Outcome::Deleted { sequence, .. }
+            | Outcome::Removed { sequence, .. } => Some(*sequence),
+            Outcome::Batch(outcomes) => outcomes.last().and_then(Outcome::sequence),
+            Outcome::Refused(_) => None,
+        }
+    }
 }
 
 /// Why apply changed nothing. Decided at apply only, the same on every replica (X-09).
@@ -135,6 +226,13 @@ pub enum Refusal {
     OpIdReused,
     /// The operation's name is older than what the op-log remembers: it may have run already.
     SessionExpired,
+    /// Nothing of an atomic batch happened, because this operation of it was refused.
+    InBatch {
+        /// Its place, from 0: the first one that was refused.
+        place: u32,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -156,6 +254,11 @@ impl fmt::Display for Refusal {
             Refusal::SessionExpired => f.write_str(
                 "this idempotency key is older than the store remembers, so the operation may have \
                  happened; read the actor, then retry with a new key",
+            ),
+            Refusal::InBatch { place, refusal } => write!(
+                f,
+                "nothing of the batch happened, because of its operation {place} (counted from 0): \
+                 {refusal}"
             ),
         }
     }

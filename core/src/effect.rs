@@ -11,7 +11,7 @@ use crate::input::{IoId, RequestId};
 use crate::limits;
 use crate::message::Message;
 use crate::query::{Found, Page, Seen};
-use crate::types::{ActorId, GroupId, NodeId, OpId, Record, Sequence, Token, Version};
+use crate::types::{ActorId, GroupId, NodeId, OpId, Record, Sequence, Timestamp, Token, Version};
 
 /// One thing the driver must do. No effect's correctness depends on the order in which the driver
 /// runs them, but that writes stay in the order issued.
@@ -125,11 +125,15 @@ pub enum Answer {
     Done {
         /// The operation's name.
         op: OpId,
-        /// Written or deleted; never [`Outcome::Refused`], that is a [`Failure`].
+        /// What happened; never [`Outcome::Refused`], that is a [`Failure`].
         outcome: Outcome,
         /// The outcome was recorded before this request ran (S0-060).
         replayed: bool,
+        /// The committed time at which it was recorded: see [`Answer::remembered_until`].
+        recorded: Timestamp,
     },
+    /// A session to name operations with, of one namespace.
+    Session(u128),
     /// The read's result.
     Read {
         /// The actor, if it exists.
@@ -230,6 +234,7 @@ impl Failure {
             Failure::Refused(Refusal::Conflict { .. }) => "conflict",
             Failure::Refused(Refusal::OpIdReused) => "idempotency_key_reused",
             Failure::Refused(Refusal::SessionExpired) => "session_expired",
+            Failure::Refused(Refusal::InBatch { .. }) => "batch_refused",
             Failure::OpIdFromFuture => "idempotency_key_from_future",
             Failure::UnknownNamespace => "unknown_namespace",
             Failure::Busy { .. } => "busy",
@@ -289,11 +294,27 @@ impl Answer {
         }
     }
 
+    /// The committed time until which a repeat of this write gets the recorded outcome, unless more
+    /// than the op-log's limits comes in between. `None` for an operation of a session, whose
+    /// memory is counted in operations, and for a read.
+    pub fn remembered_until(&self) -> Option<Timestamp> {
+        match self {
+            Answer::Done { op: OpId::Timed(_) | OpId::Named(_), recorded, .. } => {
+                let age = u64::try_from(limits::OPLOG_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+                Some(Timestamp(recorded.0.saturating_add(age)))
+            }
+            Answer::Done { op: OpId::Session { .. }, .. }
+            | Answer::Session(_)
+            | Answer::Read { .. }
+            | Answer::Scan { .. } => None,
+        }
+    }
+
     /// The token after a write, if there is one.
     pub fn token(&self) -> Option<Token> {
         match self {
             Answer::Done { outcome: Outcome::Written { token, .. }, .. } => Some(*token),
-            Answer::Done { .. } | Answer::Scan { .. } => None,
+            Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_) => None,
             Answer::Read { record, .. } => record.as_ref().map(|record| record.token),
         }
     }
@@ -302,12 +323,8 @@ impl Answer {
     /// [`crate::ReadLevel::Session`] read is to be no older than, to see what this answer tells.
     pub fn sequence(&self) -> Option<Sequence> {
         match self {
-            Answer::Done { outcome, .. } => match outcome {
-                Outcome::Written { sequence, .. } | Outcome::Deleted { sequence, .. } => {
-                    Some(*sequence)
-                }
-                Outcome::Refused(_) => None,
-            },
+            Answer::Done { outcome, .. } => outcome.sequence(),
+            Answer::Session(_) => None,
             Answer::Read { sequence, .. } | Answer::Scan { sequence, .. } => Some(*sequence),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::{BackendError, Row};
-use crate::command::Operation;
+use crate::command::{Operation, Work, Write};
 use crate::message::Message;
 use crate::types::{ActorId, Boot, Namespace, OpId, Sequence};
 
@@ -81,17 +81,20 @@ pub enum StoreDone {
 /// A client's request, as checked by the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Change one actor.
+    /// Change one actor, or several together.
     Write {
         /// The collection.
         namespace: Namespace,
-        /// The actor.
-        id: ActorId,
         /// The operation's name; without one the core gives it a name and there is no promise
         /// about a repeat by the client.
         op: Option<OpId>,
-        /// The change.
-        operation: Operation,
+        /// What is to be done.
+        work: Work,
+    },
+    /// Mint a session ([`OpId::Session`]); any node does, without asking another.
+    Session {
+        /// The collection.
+        namespace: Namespace,
     },
     /// Read one actor.
     Read {
@@ -125,8 +128,19 @@ impl Request {
         match self {
             Request::Write { namespace, .. }
             | Request::Read { namespace, .. }
-            | Request::Scan { namespace, .. } => namespace,
+            | Request::Scan { namespace, .. }
+            | Request::Session { namespace } => namespace,
         }
+    }
+
+    /// One operation on one actor.
+    pub fn write(
+        namespace: Namespace,
+        id: ActorId,
+        op: Option<OpId>,
+        operation: Operation,
+    ) -> Request {
+        Request::Write { namespace, op, work: Work::One(Write { id, operation }) }
     }
 }
 

@@ -30,6 +30,7 @@ pub mod backend;
 pub mod codec;
 pub mod command;
 pub mod config;
+pub mod content;
 pub mod disk;
 pub mod effect;
 pub mod event;
@@ -42,6 +43,7 @@ pub mod limits;
 pub mod message;
 #[cfg(sim_mutant)]
 pub mod mutant;
+pub mod op_id;
 pub mod oplog;
 pub mod query;
 mod raft;
@@ -56,17 +58,19 @@ pub mod store;
 pub mod types;
 mod wal;
 
-pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal};
+pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal, Work, Write};
 pub use config::{ClusterConfig, LogSizes, Storage, Timing};
+pub use content::{Content, Metadata, Record, Ttl};
 pub use disk::{DiskImage, DiskOp, FileName, MemoryDisk};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
 pub use event::{DropReason, Event, RepairStep, Role};
 pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};
 pub use message::Message;
+pub use op_id::OpId;
 pub use replica::{RecoverError, Replica};
 pub use seed::{Rng, Seed};
 pub use status::{GroupStatus, Status};
 pub use types::{
     ActorId, Boot, ClusterId, GroupId, Identity, Incarnation, Instant, Json, Namespace, NodeId,
-    Now, OpId, Record, ReplicaId, Sequence, Timestamp, Token, Version,
+    Now, ReplicaId, Sequence, Timestamp, Token, Version,
 };

@@ -8,10 +8,27 @@ pub const NAMESPACE_BYTES_MAX: usize = 128;
 pub const ID_BYTES_MAX: usize = 1024;
 /// Bytes of a JSON document.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Pairs of an actor's metadata.
+pub const METADATA_PAIRS_MAX: usize = 64;
+/// Bytes of a metadata key.
+pub const METADATA_KEY_BYTES_MAX: usize = 128;
+/// Bytes of a metadata value.
+pub const METADATA_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of an actor's metadata, keys and values together.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Longest time to live. What is to stay longer needs none.
+pub const TTL_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// Nesting of a JSON document; deeper is refused at the edge.
 pub const JSON_DEPTH_MAX: usize = 127;
-/// Bytes of an idempotency key that is not a UUID.
+/// Bytes of an idempotency key that is not a UUID. [`crate::OpId::item`] adds up to
+/// [`OP_ITEM_BYTES_MAX`].
 pub const OP_NAME_BYTES_MAX: usize = 255;
+/// Bytes of `#` and a place.
+pub const OP_ITEM_BYTES_MAX: usize = 21;
+/// Operations of one atomic batch.
+pub const BATCH_WRITES_MAX: usize = 1000;
+/// Bytes of one atomic batch.
+pub const BATCH_WRITES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Client requests a replica holds at once, over all groups; one more is `Busy`.
 pub const REQUESTS_MAX: usize = 4096;
 /// Bytes of client commands a replica holds at once; one more is `Busy`.
@@ -22,6 +39,10 @@ pub const FORWARDED_MAX: usize = 4 * REQUESTS_MAX;
 pub const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of commands in one Raft entry (soft: the command that crosses it still goes in).
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the largest command, encoded.
+pub const COMMAND_BYTES_MAX: usize = BATCH_WRITES_BYTES_MAX + 64 * 1024;
+/// Bytes of commands that a peer forwards at once.
+pub const FORWARD_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_WRITES_BYTES_MAX + VALUE_BYTES_MAX;
 /// Entries in one replication message.
 pub const APPEND_ENTRIES_MAX: u64 = 64;
 /// Bytes of entries in one replication message (soft, as above).
@@ -78,6 +99,18 @@ pub const OPLOG_ENTRIES_MAX: usize = 1_000_000;
 pub const OPLOG_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Committed time after which an outcome may be forgotten.
 pub const OPLOG_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Outcomes of one session that are remembered: how many of its operations may be under way.
+pub const SESSION_WINDOW: u64 = 1024;
+/// Sessions that one group knows.
+pub const SESSIONS_MAX: usize = 100_000;
+/// Outcomes of sessions that one group remembers.
+pub const SESSION_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of outcomes of sessions that one group remembers.
+pub const SESSION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Committed time after its last operation, at least, for which a session is known.
+pub const SESSION_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How exactly the last use of a session is kept for that.
+pub const SESSION_USE_GRAIN: Duration = Duration::from_secs(60);
 /// How far ahead of the receiving node's clock a time-ordered operation id may be.
 pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// How far one leader's stamps may run ahead of its own monotonic clock (ADR 4).
@@ -101,9 +134,22 @@ pub const NODES_MAX: usize = 9;
 
 const _: () = {
     assert!(VALUE_BYTES_MAX + ID_BYTES_MAX < BATCH_BYTES_MAX);
-    // A batch ends with the item that crosses the soft limit: a client's command, or a batch that a
-    // peer forwarded. An append ends with the entry that crosses its limit.
-    assert!(APPEND_BYTES_MAX + 2 * BATCH_BYTES_MAX + 4 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    // What a peer forwards ends with the client's command that crosses the soft limit. An entry ends
+    // with the item that crosses it: such a command, or what a peer forwarded. An append ends with
+    // the entry that crosses its limit. The values are for what the counts of bytes leave out.
+    assert!(FORWARD_BYTES_MAX + BATCH_BYTES_MAX + APPEND_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(COMMAND_BYTES_MAX + BATCH_BYTES_MAX < FORWARD_BYTES_MAX);
+    assert!(VALUE_BYTES_MAX + METADATA_BYTES_MAX + ID_BYTES_MAX < BATCH_WRITES_BYTES_MAX);
+    assert!(METADATA_PAIRS_MAX * (METADATA_KEY_BYTES_MAX + 64) < METADATA_BYTES_MAX);
+    assert!(METADATA_KEY_BYTES_MAX + METADATA_VALUE_BYTES_MAX < METADATA_BYTES_MAX);
+    // The outcomes of one command fit into an answer.
+    assert!(BATCH_WRITES_MAX * 64 < ANSWER_BYTES_MAX);
+    assert!(BATCH_WRITES_MAX <= BATCH_COMMANDS_MAX);
+    // A full window of every session that may be under way at once fits.
+    assert!(REQUESTS_MAX < SESSIONS_MAX && SESSIONS_MAX < SESSION_ENTRIES_MAX);
+    assert!(SESSION_USE_GRAIN.as_nanos() * 60 < SESSION_AGE_MAX.as_nanos());
+    // Committed time stays a number of milliseconds.
+    assert!(TTL_MAX.as_millis() < (1 << 48));
     assert!(ANSWER_BYTES_MAX + SCAN_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(SNAPSHOT_CHUNK_BYTES + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);

@@ -6,7 +6,7 @@ use crate::command::{Batch, Command, Outcome};
 use crate::limits;
 use crate::query::{Query, Seen};
 pub use crate::types::Blob;
-use crate::types::{Boot, GroupId, Incarnation, NodeId, ReplicaId};
+use crate::types::{Boot, GroupId, Incarnation, NodeId, ReplicaId, Timestamp};
 
 /// One message between two replicas. May be lost, repeated, reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,8 @@ pub struct Applied {
     pub outcome: Outcome,
     /// It was in the op-log before this attempt.
     pub replayed: bool,
+    /// The committed time at which it was recorded.
+    pub recorded: Timestamp,
 }
 
 /// Why a forwarded request was not answered with results.
@@ -303,9 +305,13 @@ impl Message {
             ) => true,
             Body::ForwardWrite { commands } => {
                 let bytes: usize = commands.iter().map(Command::bytes).sum();
-                !commands.is_empty()
-                    && commands.len() <= 2 * limits::BATCH_COMMANDS_MAX
-                    && bytes <= limits::BATCH_BYTES_MAX + 2 * limits::VALUE_BYTES_MAX
+                let writes = commands.iter().map(|command| command.work.writes().len());
+                let (writes, least) =
+                    writes.fold((0, 1), |(sum, least), n| (sum + n, n.min(least)));
+                least > 0
+                    && !commands.is_empty()
+                    && writes <= 2 * limits::BATCH_COMMANDS_MAX
+                    && bytes <= limits::FORWARD_BYTES_MAX
             }
             Body::ForwardRead { queries, .. } => {
                 !queries.is_empty()

@@ -44,6 +44,7 @@ pub struct OpLog {
     replays: u64,
     /// Names recorded or forgotten since [`OpLog::take_touched`], where somebody asks for them.
     touched: Option<BTreeSet<OpId>>,
+    sessions: Sessions,
 }
 
 /// A [`OpId::Timed`] in two words: as one it would be aligned to 16 bytes.
@@ -106,15 +107,21 @@ pub enum Admission {
     /// Never seen.
     New,
     /// Already ran; this came of it.
-    Done(Outcome),
+    Done {
+        /// The outcome.
+        outcome: Outcome,
+        /// The committed time at which it ran.
+        recorded: Timestamp,
+    },
     /// Must not run.
     Refused(Refusal),
 }
 
 impl OpLog {
-    /// An op-log that has forgotten names up to `floor`, to be filled by [`OpLog::restore`].
-    pub fn with_floor(floor: Timestamp) -> OpLog {
-        OpLog { floor, ..OpLog::default() }
+    /// An op-log that has forgotten names up to `floor`, and sessions up to `sessions`, to be filled
+    /// by [`OpLog::restore`].
+    pub fn with_floors(floor: Timestamp, sessions: Timestamp) -> OpLog {
+        OpLog { floor, sessions: Sessions::with_floor(sessions), ..OpLog::default() }
     }
 
     /// Takes in one operation, as read back from a file or a backend.
@@ -123,11 +130,10 @@ impl OpLog {
     /// [`Corrupt`] when its name is there already, or there are more than any op-log holds.
     pub fn restore(&mut self, op: OpId, row: Remembered) -> Result<(), Corrupt> {
         let Remembered { payload, recorded, outcome } = row;
-        self.bytes += entry_bytes(&op, &outcome);
         if self.insert(&op, Entry { payload, recorded, kept: Kept::new(outcome) }).is_some() {
             return Err(Corrupt(format!("operation {op} is remembered twice")));
         }
-        if self.len() > self.bounds.entries || self.bytes > self.bounds.bytes {
+        if self.is_full() || !self.sessions.is_in_bounds() {
             return Err(Corrupt("more operations are remembered than may be".to_owned()));
         }
         Ok(())
@@ -137,11 +143,14 @@ impl OpLog {
     pub fn admit(&mut self, command: &Command, payload: u64) -> Admission {
         match self.entry(&command.op) {
             Some(entry) if entry.payload == payload || planted!(PayloadNotCompared) => {
-                let outcome = entry.kept.outcome();
+                let (outcome, recorded) = (entry.kept.outcome(), entry.recorded);
                 self.replays += 1;
-                Admission::Done(outcome)
+                Admission::Done { outcome, recorded }
             }
             Some(_) => Admission::Refused(Refusal::OpIdReused),
+            None if let OpId::Session { session, sequence } = command.op => {
+                self.sessions.admit_new(session, sequence)
+            }
             None if command.op.time().is_some_and(|time| time <= self.floor) => {
                 Admission::Refused(Refusal::SessionExpired)
             }
@@ -155,16 +164,29 @@ impl OpLog {
         if planted!(OpLogForgets) {
             return;
         }
-        self.bytes += entry_bytes(&command.op, &outcome);
         let entry = Entry { payload, recorded: now, kept: Kept::new(outcome) };
         let previous = self.insert(&command.op, entry);
         assert!(previous.is_none(), "oplog_records_once: an operation has one outcome");
         self.touch(&command.op);
+        let touched = &mut self.touched;
+        let mut forgot = |op| {
+            if let Some(touched) = touched {
+                touched.insert(op);
+            }
+        };
+        if let OpId::Session { session, .. } = command.op {
+            self.sessions.slide(session, &mut forgot);
+        }
+        self.sessions.forget(now, &mut forgot);
         self.forget(now);
     }
 
     fn insert(&mut self, op: &OpId, entry: Entry) -> Option<Entry> {
+        if !matches!(op, OpId::Session { .. }) {
+            self.bytes += entry_bytes(op, &entry.kept.outcome());
+        }
         match op {
+            OpId::Session { session, sequence } => self.sessions.insert(*session, *sequence, entry),
             OpId::Timed(uuid) => self.timed.insert(halves(*uuid), entry),
             OpId::Named(name) => {
                 let name: Arc<str> = name.as_str().into();
@@ -189,10 +211,14 @@ impl OpLog {
             let name = OpId::Named(name.to_string());
             self.remove(&name);
         }
-        while self.len() > self.bounds.entries || self.bytes > self.bounds.bytes {
+        while self.is_full() {
             let Some(op) = self.earliest() else { return };
             self.remove(&op);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.timed.len() + self.named.len() > self.bounds.entries || self.bytes > self.bounds.bytes
     }
 
     /// The name of the earliest time.
@@ -208,6 +234,8 @@ impl OpLog {
         let entry = match op {
             OpId::Timed(uuid) => self.timed.remove(&halves(*uuid)),
             OpId::Named(name) => self.named.remove(name.as_str()),
+            // They go by rules of their own.
+            OpId::Session { .. } => None,
         };
         let Some(entry) = entry else { return };
         if let OpId::Named(name) = op {
@@ -243,6 +271,7 @@ impl OpLog {
         match op {
             OpId::Timed(uuid) => self.timed.get(&halves(*uuid)),
             OpId::Named(name) => self.named.get(name.as_str()),
+            OpId::Session { session, sequence } => self.sessions.get(*session, *sequence),
         }
     }
 
@@ -256,17 +285,25 @@ impl OpLog {
         let timed = match after {
             None => Some(Bound::Unbounded),
             Some(OpId::Timed(uuid)) => Some(Bound::Excluded(halves(*uuid))),
-            Some(OpId::Named(_)) => None,
+            Some(OpId::Named(_) | OpId::Session { .. }) => None,
         };
-        let named: Bound<Arc<str>> = match after {
-            Some(OpId::Named(name)) => Bound::Excluded(name.as_str().into()),
-            None | Some(OpId::Timed(_)) => Bound::Unbounded,
+        let named: Option<Bound<Arc<str>>> = match after {
+            Some(OpId::Named(name)) => Some(Bound::Excluded(name.as_str().into())),
+            None | Some(OpId::Timed(_)) => Some(Bound::Unbounded),
+            Some(OpId::Session { .. }) => None,
+        };
+        let session = match after {
+            Some(OpId::Session { session, sequence }) => Some((*session, *sequence)),
+            None | Some(OpId::Timed(_) | OpId::Named(_)) => None,
         };
         let timed = timed.map(|from| self.timed.range((from, Bound::Unbounded)));
         let timed = timed.into_iter().flatten();
         let timed = timed.map(|(name, entry)| (OpId::Timed(whole(*name)), entry.remembered()));
-        let named = self.named.range((named, Bound::Unbounded));
-        timed.chain(named.map(|(name, entry)| (OpId::Named(name.to_string()), entry.remembered())))
+        let named = named.map(|from| self.named.range((from, Bound::Unbounded)));
+        let named = named.into_iter().flatten();
+        let named = named.map(|(name, entry)| (OpId::Named(name.to_string()), entry.remembered()));
+        let sessions = self.sessions.rows(session).map(|(op, entry)| (op, entry.remembered()));
+        timed.chain(named).chain(sessions)
     }
 
     /// The highest time of a name that was forgotten.
@@ -276,7 +313,17 @@ impl OpLog {
 
     /// Outcomes remembered.
     pub fn len(&self) -> usize {
-        self.timed.len() + self.named.len()
+        self.timed.len() + self.named.len() + self.sessions.len()
+    }
+
+    /// The highest time of a session that was forgotten.
+    pub fn session_floor(&self) -> Timestamp {
+        self.sessions.floor()
+    }
+
+    /// Sessions that are known.
+    pub fn sessions(&self) -> usize {
+        self.sessions.count()
     }
 
     /// Nothing is remembered.
@@ -292,8 +339,8 @@ impl OpLog {
     /// Named invariants.
     pub fn check(&self) {
         assert!(self.named.len() == self.named_by_age.len(), "oplog_indexes_agree");
-        assert!(self.len() <= self.bounds.entries, "oplog_live_le_limit");
-        assert!(self.bytes <= self.bounds.bytes, "oplog_bytes_le_limit");
+        assert!(!self.is_full(), "oplog_live_le_limit");
+        self.sessions.check();
     }
 }
 
@@ -331,12 +378,15 @@ impl Kept {
 /// would make replicas forget differently. What it takes in memory is less.
 fn entry_bytes(op: &OpId, outcome: &Outcome) -> usize {
     const ENTRY_BYTES: usize = 240;
+    /// Of an operation of an atomic batch.
+    const ITEM_BYTES: usize = 64;
     let kept = match outcome {
-        Outcome::Deleted { record, .. } => record.value.as_bytes().len(),
-        Outcome::Written { .. } | Outcome::Refused(_) => 0,
+        Outcome::Deleted { record, .. } => record.bytes(),
+        Outcome::Written { .. } | Outcome::Removed { .. } | Outcome::Refused(_) => 0,
+        Outcome::Batch(outcomes) => outcomes.len() * ITEM_BYTES,
     };
     let name = match op {
-        OpId::Timed(_) => 0,
+        OpId::Timed(_) | OpId::Session { .. } => 0,
         OpId::Named(name) => 3 * name.len(),
     };
     ENTRY_BYTES + name + kept
@@ -354,8 +404,12 @@ fn whole((high, low): Halves) -> u128 {
 
 /// Tells a repeat from another request under the same name.
 pub fn payload_hash(command: &Command) -> u64 {
-    xxh3_64(&codec::encode(&(&command.id, &command.operation)))
+    xxh3_64(&codec::encode(&command.work))
 }
+
+mod sessions;
+
+use sessions::Sessions;
 
 #[cfg(test)]
 mod tests;

@@ -122,16 +122,14 @@ impl Scan {
 
 /// Bytes of a record with its id in an answer, about.
 pub(crate) fn record_bytes(id: &ActorId, record: &Record) -> usize {
-    64 + id.as_str().len() + record.value.as_bytes().len()
+    64 + id.as_str().len() + record.bytes()
 }
 
 impl Found {
     /// Bytes of it in an answer, about.
     pub fn bytes(&self) -> usize {
         match self {
-            Found::Actor(record) => {
-                128 + record.as_ref().map_or(0, |record| record.value.as_bytes().len())
-            }
+            Found::Actor(record) => 128 + record.as_ref().map_or(0, |record| record.bytes()),
             Found::Page(page) => {
                 128 + page
                     .records

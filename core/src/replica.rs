@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::command::Command;
 use crate::config::{ClusterConfig, LogSizes};
 use crate::disk::{DiskImage, DiskOp, FileName, Folder};
-use crate::effect::{Effect, Failure, Queue};
+use crate::effect::{Answer, Effect, Failure, Queue};
 use crate::event::{DropReason, Event};
 use crate::formation::Formation;
 use crate::input::{Input, ReadLevel, Request, RequestId};
@@ -584,12 +584,16 @@ impl Node {
                 room(query.bytes())?;
                 self.read(group, (request, deadline), query, level);
             }
-            Request::Write { id, op, operation, .. } => {
+            Request::Session { .. } => {
+                let response = Ok(Answer::Session(group.session()));
+                self.shared.emit(Effect::Reply { request, response });
+            }
+            Request::Write { op, work, .. } => {
                 let op = match op {
                     Some(op) => not_from_future(op)?,
                     None => group.name(),
                 };
-                let command = Command { op, id, operation };
+                let command = Command { op, work };
                 let bytes = room(command.bytes())?;
                 if let Some(queue) = self.shared.no_room_for([&command].into_iter()) {
                     return Err(busy(queue));

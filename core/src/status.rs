@@ -69,6 +69,8 @@ pub struct GroupStatus {
     pub oplog_live: usize,
     /// Repeats answered from the op-log since the start of this life.
     pub oplog_replays: u64,
+    /// Sessions that are known.
+    pub sessions: usize,
     /// Entries that are in the last checkpoint.
     pub checkpoint: u64,
     /// The first entry that the log still has.

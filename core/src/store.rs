@@ -5,9 +5,9 @@
 use imbl::OrdMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::apply::{Row, apply};
+use crate::apply::{Row, Turn, apply, apply_all};
 use crate::codec::{self, Corrupt};
-use crate::command::{Batch, Command, Outcome};
+use crate::command::{Batch, Command, Outcome, Work, Write};
 use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
 use crate::query::{Found, Page, Scan, Seen};
@@ -92,7 +92,10 @@ impl Store {
         if rows_hash != meta.rows_hash || count(rows.len()) != meta.actors {
             return Err(Corrupt("its rows are not those it was written with".to_owned()));
         }
-        if count(oplog.len()) != meta.outcomes || oplog.floor() != meta.floor {
+        if count(oplog.len()) != meta.outcomes
+            || oplog.floor() != meta.floor
+            || oplog.session_floor() != meta.session_floor
+        {
             return Err(Corrupt("its op-log is not the one it was written with".to_owned()));
         }
         Ok(Store::with(Rows::Whole(rows), oplog, meta))
@@ -150,29 +153,38 @@ impl Store {
     fn run(&mut self, command: &Command) -> Applied {
         let payload = payload_hash(command);
         self.meta.state_hash = xxh3_64_with_seed(&payload.to_le_bytes(), self.meta.state_hash);
+        let now = self.meta.committed_time;
         match self.oplog.admit(command, payload) {
-            Admission::Done(outcome) => Applied { outcome, replayed: true },
+            Admission::Done { outcome, recorded } => Applied { outcome, replayed: true, recorded },
             Admission::Refused(refusal) => {
-                Applied { outcome: Outcome::Refused(refusal), replayed: false }
+                Applied { outcome: Outcome::Refused(refusal), replayed: false, recorded: now }
             }
             Admission::New => {
-                let outcome = self.change(command);
+                let outcome = match &command.work {
+                    Work::One(write) => self.change(write),
+                    Work::Batch(writes) => self.change_all(writes),
+                };
+                let applied = Applied { outcome, replayed: false, recorded: now };
                 #[cfg(sim_mutant)]
-                if self.sabotage.forgets(self.meta.applied, &outcome) {
-                    return Applied { outcome, replayed: false };
+                if self.sabotage.forgets(self.meta.applied, &applied.outcome) {
+                    return applied;
                 }
-                self.oplog.record(command, payload, outcome.clone(), self.meta.committed_time);
-                Applied { outcome, replayed: false }
+                self.oplog.record(command, payload, applied.outcome.clone(), now);
+                applied
             }
         }
     }
 
-    fn change(&mut self, command: &Command) -> Outcome {
-        let next = Sequence(self.meta.sequence.0 + 1);
-        let id = &command.id;
+    /// The turn of the next change.
+    fn turn(&self) -> Turn {
+        Turn { next: Sequence(self.meta.sequence.0 + 1), now: self.meta.committed_time }
+    }
+
+    fn change(&mut self, Write { id, operation }: &Write) -> Outcome {
+        let turn = self.turn();
         #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
-        let (outcome, row) = apply(&command.operation, self.rows.get(id), next);
+        let (outcome, row) = apply(operation, self.rows.get(id), turn);
         #[cfg(sim_mutant)]
         let row = if self.sabotage.skips(self.meta.applied) { Row::Keep } else { row };
         match row {
@@ -180,11 +192,28 @@ impl Store {
             Row::Put(record) => self.replace(id, Some(record)),
             Row::Remove => self.replace(id, None),
         }
-        match outcome {
-            Outcome::Written { .. } | Outcome::Deleted { .. } => self.meta.sequence = next,
-            Outcome::Refused(_) => {}
+        if !matches!(outcome, Outcome::Refused(_)) {
+            self.meta.sequence = turn.next;
         }
         outcome
+    }
+
+    fn change_all(&mut self, writes: &[Write]) -> Outcome {
+        #[cfg(sim_mutant)]
+        let writes = &crate::mutant::sabotage::row_keys(writes);
+        let found = |id: &ActorId| self.rows.get(id).cloned();
+        let (outcomes, rows) = match apply_all(writes, found, self.turn()) {
+            Ok(all) => all,
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        for (id, row) in rows {
+            // One that was made and removed again is as absent as before.
+            if row.is_some() || self.rows.get(id).is_some() {
+                self.replace(id, row);
+            }
+        }
+        self.meta.sequence.0 += count(outcomes.len());
+        Outcome::Batch(outcomes)
     }
 
     fn replace(&mut self, id: &ActorId, new: Option<Record>) {
@@ -250,7 +279,8 @@ impl Store {
     /// Which state this is.
     pub fn meta(&self) -> Meta {
         let outcomes = count(self.oplog.len());
-        Meta { floor: self.oplog.floor(), outcomes, ..self.meta.clone() }
+        let (floor, session_floor) = (self.oplog.floor(), self.oplog.session_floor());
+        Meta { floor, session_floor, outcomes, ..self.meta.clone() }
     }
 
     /// Actors.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
+pub use crate::content::{Content, Metadata, Record, Ttl};
+pub use crate::op_id::OpId;
+
 /// A member of the cluster: a name and an address. Its data folder may be replaced ([`ReplicaId`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -280,58 +283,6 @@ impl std::str::FromStr for Token {
             Some(Token { created, version: Version(version.parse().ok()?) })
         };
         parse().ok_or_else(|| format!("`{text}` is not a version token such as `17-3`"))
-    }
-}
-
-/// One actor as stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The compare token.
-    pub token: Token,
-    /// The document.
-    pub value: Json,
-}
-
-/// Names one client operation, so that a repeat returns the recorded outcome.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum OpId {
-    /// A UUID of version 7: it carries its time, so one that is older than everything the op-log
-    /// still remembers is refused and never run again by mistake.
-    Timed(u128),
-    /// Any other name of 1 to [`limits::OP_NAME_BYTES_MAX`] bytes: deduplicated while the op-log
-    /// remembers it.
-    Named(String),
-}
-
-impl OpId {
-    /// The Unix milliseconds inside a [`OpId::Timed`] (RFC 9562 §5.7: the top 48 bits).
-    pub fn time(&self) -> Option<Timestamp> {
-        match self {
-            OpId::Timed(uuid) => u64::try_from(uuid >> 80).ok().map(Timestamp),
-            OpId::Named(_) => None,
-        }
-    }
-
-    /// A UUID of version 7 from a time and 74 random bits.
-    pub fn timed(time: Timestamp, random: u128) -> OpId {
-        let time = (u128::from(time.0) & 0xffff_ffff_ffff) << 80;
-        let random_a = (random & 0xfff) << 64;
-        let random_b = (random >> 12) & 0x3fff_ffff_ffff_ffff;
-        OpId::Timed(time | (7 << 76) | random_a | (0b10 << 62) | random_b)
-    }
-}
-
-impl fmt::Display for OpId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpId::Named(name) => f.write_str(name),
-            OpId::Timed(uuid) => {
-                let hex = format!("{uuid:032x}");
-                let (a, b, c, d, e) =
-                    (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-                write!(f, "{a}-{b}-{c}-{d}-{e}")
-            }
-        }
     }
 }
 

@@ -24,7 +24,7 @@ fn three_replicas_elect_one_leader_and_serve_writes_and_reads() {
         let Answer::Read { record: Some(record), .. } = world.read(node, "a").unwrap() else {
             panic!("the actor is there")
         };
-        assert_eq!(record.value, json("2"));
+        assert_eq!(record.value(), &json("2"));
     }
     world.settle();
     assert_eq!(world.replica(0).dump(world::GROUP), world.replica(1).dump(world::GROUP));
@@ -65,7 +65,7 @@ fn a_stale_token_does_not_match_after_delete_and_create() {
     let again = world.write(node, create("a", "2")).unwrap().token().unwrap();
     assert_eq!((again.version, token.version), (Version(1), Version(1)));
     let expected = Expected::Token(token);
-    let stale = Operation::CompareAndSwap { value: json("3"), expected };
+    let stale = Operation::CompareAndSwap { content: json("3").into(), expected };
     let refusal = Refusal::Conflict { expected, found: Some(again) };
     assert_eq!(world.write(node, (id("a"), stale)), Err(Failure::Refused(refusal)));
 }
@@ -148,7 +148,7 @@ fn create_on_an_existing_actor_changes_nothing() {
     let Answer::Read { record: Some(record), .. } = world.read(node, "a").unwrap() else {
         panic!("the actor is there")
     };
-    assert_eq!((record.value, record.token), (json("1"), found));
+    assert_eq!((record.value(), record.token), (&json("1"), found));
 }
 
 /// A leader that was alone comes back: what no quorum had goes, and says so.
@@ -295,7 +295,7 @@ fn many_large_documents_are_read_and_deleted_through_a_follower() {
         let Ok(Answer::Read { record: Some(record), .. }) = answer else {
             panic!("d{n}: {answer:?}")
         };
-        assert_eq!(record.value.as_bytes().len(), document.len());
+        assert_eq!(record.value().as_bytes().len(), document.len());
     }
     let delete = |n| (id(&format!("d{n}")), Operation::Delete { expected: None });
     for answer in world.write_together(follower, (0..130).map(delete)) {

@@ -21,31 +21,42 @@ fn every_message() -> Vec<Message> {
     let replica = |node| ReplicaId { node: NodeId(node), incarnation: Incarnation(node << 50 | 9) };
     let vote = Vote { term: 3, node: replica(2), committed: true };
     let token = Token { created: Sequence(5), version: Version(2) };
-    let record = Record { token, value: Json::new(*b"[1]") };
+    let metadata = Metadata::new([("k".to_owned(), "v".to_owned())]).unwrap();
+    let record = Record::plain(token, Json::new(*b"[1]"));
+    let more = Record::new(token, Json::new(*b"2"), metadata.clone(), Some(Timestamp(70)));
     let id = ActorId::new("a:b").unwrap();
-    let value = Json::new(*b"{}");
+    let content = Content::from(Json::new(*b"{}"));
+    let full = Content { metadata, ttl: Some(Ttl::new(60_000).unwrap()), ..content.clone() };
     let expected = Expected::Token(token);
-    let commands: Vec<Command> = [
-        Operation::Create { value: value.clone() },
-        Operation::Put { value: value.clone() },
-        Operation::Update { value: value.clone(), expected: Some(Expected::Version(Version(0))) },
-        Operation::CompareAndSwap { value, expected },
+    let operations = [
+        Operation::Create { content: content.clone() },
+        Operation::Put { content: full },
+        Operation::Update {
+            content: content.clone(),
+            expected: Some(Expected::Version(Version(0))),
+        },
+        Operation::CompareAndSwap { content, expected },
         Operation::Delete { expected: None },
-    ]
-    .into_iter()
-    .map(|operation| Command { op: OpId::Named("n".to_owned()), id: id.clone(), operation })
-    .collect();
+    ];
+    let one = |operation| Command::one(OpId::Named("n".to_owned()), id.clone(), operation);
+    let mut commands: Vec<Command> = operations.clone().map(one).into();
+    let op = OpId::Session { session: 0x0123_4567_89ab_7000_8000_0000_0000_0001, sequence: 300 };
+    let writes = operations.map(|operation| Write { id: id.clone(), operation });
+    commands.push(Command { op, work: Work::Batch(writes.into()) });
     let outcomes = [
         Outcome::Written { token, sequence: Sequence(9) },
-        Outcome::Deleted { record: record.clone(), sequence: Sequence(9) },
+        Outcome::Deleted { record: more, sequence: Sequence(9) },
+        Outcome::Batch(vec![Outcome::Removed { token, sequence: Sequence(9) }]),
         Outcome::Refused(Refusal::AlreadyExists { found: token }),
         Outcome::Refused(Refusal::NotFound),
         Outcome::Refused(Refusal::Conflict { expected, found: None }),
         Outcome::Refused(Refusal::OpIdReused),
         Outcome::Refused(Refusal::SessionExpired),
+        Outcome::Refused(Refusal::InBatch { place: 3, refusal: Box::new(Refusal::NotFound) }),
     ];
-    let applied: Vec<_> =
-        outcomes.into_iter().map(|outcome| Applied { outcome, replayed: true }).collect();
+    let recorded = Timestamp(1_700_000_000_000);
+    let applied = |outcome| Applied { outcome, replayed: true, recorded };
+    let applied: Vec<_> = outcomes.into_iter().map(applied).collect();
     let batch = Batch { time: Timestamp(1_700_000_000_000), commands: Arc::from(commands.clone()) };
     let voters = vec![replica(1), replica(2)];
     let entries = [
@@ -123,16 +134,24 @@ fn hellos() -> [Body; 2] {
     [Body::Hello, Body::HelloReply { held, promised }]
 }
 
-/// Codec format 1, frozen. If this fails, the format has changed: give it a new format byte.
+/// Codec format 2, frozen. If this fails, the format has changed: give it a new format byte.
 #[test]
-fn format_1_messages_are_frozen() {
+fn format_2_messages_are_frozen() {
     let bytes = encode(&every_message());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v1/messages.bin");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v2/messages.bin");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &bytes).unwrap();
     }
     assert!(bytes == std::fs::read(&path).unwrap(), "the bytes of messages have changed");
     assert_eq!(decode::<Vec<Message>>(&bytes).unwrap(), every_message());
+}
+
+/// No release has spoken format 1.
+#[test]
+fn format_1_is_refused_by_its_number() {
+    let old = include_bytes!("frozen/v1/messages.bin");
+    let error = decode::<Vec<Message>>(old).unwrap_err();
+    assert_eq!(error.0, "format 1 is not the known format 2");
 }
 
 #[test]
@@ -222,9 +241,9 @@ fn real_log(config: &ClusterConfig, identity: &Identity) -> MemoryDisk {
         now.mono = Instant(round * 10_000_000);
         if round > 100 && round % 10 == 0 {
             let namespace = config.namespaces[0].clone();
-            let operation = Operation::Put { value: Json::new(*b"1") };
+            let operation = Operation::Put { content: Json::new(*b"1").into() };
             let id = ActorId::new("a").unwrap();
-            let body = Request::Write { namespace, id, op: None, operation };
+            let body = Request::write(namespace, id, None, operation);
             let timeout = std::time::Duration::from_secs(1);
             turn.push(Input::Request { request: RequestId(round), timeout, body });
         }

@@ -118,7 +118,7 @@ fn two_wiped_nodes_of_three_elect_nobody() {
     let Ok(Answer::Read { record: Some(record), .. }) = world.read_eventual(2, "a") else {
         panic!("the intact node still has it")
     };
-    assert_eq!(record.value, json("1"));
+    assert_eq!(record.value(), &json("1"));
     assert!(!world.trace.contains("role: Leader"));
 }
 

@@ -37,7 +37,7 @@ fn sequence(response: &Response) -> Sequence {
 fn value(response: &Response) -> String {
     match response {
         Ok(Answer::Read { record: Some(record), .. }) => {
-            String::from_utf8(record.value.as_bytes().to_vec()).unwrap()
+            String::from_utf8(record.value().as_bytes().to_vec()).unwrap()
         }
         other => panic!("no actor: {other:?}"),
     }
@@ -96,7 +96,7 @@ fn a_scan_shows_all_that_was_acknowledged_before_it_and_no_half_of_a_batch() {
             let Ok(Answer::Scan { records, more, applied, .. }) = &seen else { panic!("{seen:?}") };
             assert!(!more && records.len() == 5);
             let text = format!("{round}");
-            assert!(records.iter().all(|(_, record)| record.value.as_bytes() == text.as_bytes()));
+            assert!(records.iter().all(|(_, record)| record.value().as_bytes() == text.as_bytes()));
             assert!(*applied >= 20.min(round));
         }
     }

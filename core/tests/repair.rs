@@ -49,7 +49,7 @@ fn a_wiped_node_comes_back_as_a_learner_and_votes_again() {
     world.crash(third);
     world.write(leader, put("a0", "2")).unwrap();
     let read = world.read(lost, "a0");
-    assert!(matches!(read, Ok(Answer::Read { record: Some(r), .. }) if r.value == json("2")));
+    assert!(matches!(read, Ok(Answer::Read { record: Some(r), .. }) if *r.value() == json("2")));
     assert_eq!(world.group(lost).actors, 200);
 }
 

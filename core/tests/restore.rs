@@ -54,7 +54,7 @@ fn before(storage: Storage) -> Before {
 fn is_replay_of(again: &Response, first: &Response) -> bool {
     match (again, first) {
         (
-            Ok(Answer::Done { op: again, outcome, replayed: true }),
+            Ok(Answer::Done { op: again, outcome, replayed: true, .. }),
             Ok(Answer::Done { op: first, outcome: recorded, .. }),
         ) => again == first && outcome == recorded,
         (again, first) => again.is_err() && again == first,
@@ -78,7 +78,10 @@ fn assert_goes_on(world: &mut World, at: usize, before: &Before) {
     let swap = |expected, value: &str| {
         (
             id("a5"),
-            Operation::CompareAndSwap { value: json(value), expected: Expected::Token(expected) },
+            Operation::CompareAndSwap {
+                content: json(value).into(),
+                expected: Expected::Token(expected),
+            },
         )
     };
     let wrong = Token { version: Version(before.token.version.0 + 1), ..before.token };
@@ -164,7 +167,7 @@ fn three_nodes_grow_from_one_that_was_restored() {
             world.write(leader, put("after", "1")).unwrap();
             let read = world.read(leader, "a5");
             assert!(
-                matches!(read, Ok(Answer::Read { record: Some(ref r), .. }) if r.value == json("6")),
+                matches!(read, Ok(Answer::Read { record: Some(ref r), .. }) if *r.value() == json("6")),
                 "{read:?}"
             );
         }

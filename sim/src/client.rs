@@ -79,7 +79,7 @@ impl Client {
         let namespaces = usize::try_from(self.plan.namespaces).unwrap_or(0);
         for namespace in 0..namespaces {
             let number = self.stage.oracle().next_number();
-            let put = self.named(Operation::Put { value: history::value(number) });
+            let put = self.named(Operation::Put { content: history::value(number).into() });
             self.perform(namespace, 0, put).await;
         }
         for namespace in 0..namespaces {
@@ -91,7 +91,7 @@ impl Client {
     }
 
     fn ask(&mut self, job: &Job) -> Ask {
-        let value = history::value(self.stage.oracle().next_number());
+        let content = history::value(self.stage.oracle().next_number()).into();
         let known = self.known.get(&(job.namespace, job.actor)).copied();
         let expected = |expect: Expect| match expect {
             Expect::Any => None,
@@ -100,13 +100,13 @@ impl Client {
             Expect::Version => known.map(|token| Expected::Version(token.version)),
         };
         let operation = match job.what {
-            What::Put => Operation::Put { value },
-            What::Create => Operation::Create { value },
-            What::Update(expect) => Operation::Update { value, expected: expected(expect) },
+            What::Put => Operation::Put { content },
+            What::Create => Operation::Create { content },
+            What::Update(expect) => Operation::Update { content, expected: expected(expect) },
             What::CompareAndSwap(expect) => {
                 let absent = Expected::Version(Version(0));
                 let expected = expected(expect).unwrap_or(absent);
-                Operation::CompareAndSwap { value, expected }
+                Operation::CompareAndSwap { content, expected }
             }
             What::Delete(expect) => Operation::Delete { expected: expected(expect) },
             What::Read => return Ask::Read { level: ReadLevel::Linearizable },
@@ -222,7 +222,7 @@ impl Client {
             }
             (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
             (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
-            (_, Ok(Answer::Done { .. } | Answer::Scan { .. }) | Err(_)) => {
+            (_, Ok(Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_)) | Err(_)) => {
                 return Lesson::NotNow(soon);
             }
         };
@@ -265,7 +265,8 @@ impl Client {
             self.learn(first, heard);
         } else {
             let value = history::value(0);
-            let other = Ask::Write { op: op.clone(), operation: Operation::Put { value } };
+            let other =
+                Ask::Write { op: op.clone(), operation: Operation::Put { content: value.into() } };
             let heard = self.request(to, namespace, actor, &other).await;
             if let Heard::Response(response) = &heard
                 && let Err(violation) = one_outcome_per_op::check_other_request(op, response)

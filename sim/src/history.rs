@@ -77,7 +77,7 @@ impl Ask {
         let (namespace, id) = (namespace.clone(), id.clone());
         match self {
             Ask::Write { op, operation } => {
-                Request::Write { namespace, id, op: Some(op.clone()), operation: operation.clone() }
+                Request::write(namespace, id, Some(op.clone()), operation.clone())
             }
             Ask::Read { level } => Request::Read { namespace, id, level: *level },
         }
@@ -107,9 +107,11 @@ impl Entry {
     pub fn sequence(&self) -> Option<Sequence> {
         match &self.fate {
             Fate::Outcome(
-                Outcome::Written { sequence, .. } | Outcome::Deleted { sequence, .. },
+                Outcome::Written { sequence, .. }
+                | Outcome::Deleted { sequence, .. }
+                | Outcome::Removed { sequence, .. },
             ) => Some(*sequence),
-            Fate::Outcome(Outcome::Refused(_))
+            Fate::Outcome(Outcome::Refused(_) | Outcome::Batch(_))
             | Fate::Unknown
             | Fate::DidNotHappen
             | Fate::Saw { .. } => None,
@@ -136,7 +138,12 @@ impl Entry {
         match &self.fate {
             Fate::Saw { record, .. } => record.as_ref(),
             Fate::Outcome(Outcome::Deleted { record, .. }) => Some(record),
-            Fate::Outcome(Outcome::Written { .. } | Outcome::Refused(_))
+            Fate::Outcome(
+                Outcome::Written { .. }
+                | Outcome::Removed { .. }
+                | Outcome::Batch(_)
+                | Outcome::Refused(_),
+            )
             | Fate::Unknown
             | Fate::DidNotHappen => None,
         }

@@ -6,7 +6,7 @@ use understudy_core::message::{
 };
 use understudy_core::{
     ActorId, Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel,
-    Record, Refusal, Request, Response, Token,
+    Record, Refusal, Request, Response, Token, Work,
 };
 
 /// One message's body.
@@ -84,10 +84,13 @@ pub fn message(message: &Message) -> String {
 /// The actor a request is about, as `namespace/id`.
 pub fn actor(request: &Request) -> String {
     match request {
-        Request::Write { namespace, id, .. } | Request::Read { namespace, id, .. } => {
-            format!("{namespace}/{id}")
-        }
         Request::Scan { namespace, prefix, .. } => format!("{namespace}/{prefix}*"),
+        Request::Read { namespace, id, .. } => format!("{namespace}/{id}"),
+        Request::Session { namespace } => namespace.to_string(),
+        Request::Write { namespace, work, .. } => {
+            let ids: Vec<_> = work.writes().iter().map(|write| write.id.as_str()).collect();
+            format!("{namespace}/{}", ids.join("+"))
+        }
     }
 }
 
@@ -96,7 +99,17 @@ pub fn request(request: &Request) -> String {
     match request {
         Request::Read { level, .. } => read("read", *level),
         Request::Scan { after, limit, level, .. } => scan(after.as_ref(), *limit, *level),
-        Request::Write { operation: change, .. } => operation(change),
+        Request::Session { .. } => "a session".to_owned(),
+        Request::Write { work, .. } => self::work(work),
+    }
+}
+
+/// A change of one actor, or of several together.
+pub fn work(work: &Work) -> String {
+    let all: Vec<_> = work.writes().iter().map(|write| operation(&write.operation)).collect();
+    match work {
+        Work::One(_) => all.join(""),
+        Work::Batch(_) => format!("all of: {}", all.join(", ")),
     }
 }
 
@@ -140,13 +153,13 @@ pub fn operation(operation: &Operation) -> String {
         expected.as_ref().map_or(String::new(), |expected| format!(" if at {}", expects(expected)))
     };
     match operation {
-        Operation::Create { value } => format!("create {}", document(value)),
-        Operation::Put { value } => format!("put {}", document(value)),
-        Operation::Update { value, expected } => {
-            format!("update to {}{}", document(value), expecting(expected))
+        Operation::Create { content } => format!("create {}", document(&content.value)),
+        Operation::Put { content } => format!("put {}", document(&content.value)),
+        Operation::Update { content, expected } => {
+            format!("update to {}{}", document(&content.value), expecting(expected))
         }
-        Operation::CompareAndSwap { value, expected } => {
-            format!("swap to {} if at {}", document(value), expects(expected))
+        Operation::CompareAndSwap { content, expected } => {
+            format!("swap to {} if at {}", document(&content.value), expects(expected))
         }
         Operation::Delete { expected } => format!("delete{}", expecting(expected)),
     }
@@ -171,7 +184,7 @@ fn token(token: Token) -> String {
 
 /// A document and its token.
 pub fn record(record: &Record) -> String {
-    format!("{} at {}", document(&record.value), token(record.token))
+    format!("{} at {}", document(record.value()), token(record.token))
 }
 
 /// A node's answer.
@@ -181,6 +194,7 @@ pub fn response(response: &Response) -> String {
             let again = if *replayed { ", from the op-log" } else { "" };
             format!("{}{again}", self::outcome(outcome))
         }
+        Ok(Answer::Session(session)) => format!("session {session:032x}"),
         Ok(Answer::Read { record, applied, .. }) => {
             let seen = record.as_ref().map_or("absent".to_owned(), self::record);
             format!("{seen}, applied {applied}")
@@ -203,6 +217,13 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::Deleted { record, sequence } => {
             format!("deleted {} at sequence {sequence}", self::record(record))
         }
+        Outcome::Removed { token, sequence } => {
+            format!("removed {} at sequence {sequence}", self::token(*token))
+        }
+        Outcome::Batch(outcomes) => {
+            let all: Vec<_> = outcomes.iter().map(self::outcome).collect();
+            format!("all of: {}", all.join(", "))
+        }
         Outcome::Refused(refusal) => self::refusal(refusal),
     }
 }
@@ -218,6 +239,9 @@ pub fn refusal(refusal: &Refusal) -> String {
         }
         Refusal::OpIdReused => "refused: the name was used for another request".to_owned(),
         Refusal::SessionExpired => "refused: the name is too old".to_owned(),
+        Refusal::InBatch { place, refusal } => {
+            format!("nothing of it: operation {place} {}", self::refusal(refusal))
+        }
     }
 }
 
@@ -231,7 +255,8 @@ pub fn of_former_life(refusal: &Refusal) -> bool {
         | Refusal::AlreadyExists { .. }
         | Refusal::NotFound
         | Refusal::OpIdReused
-        | Refusal::SessionExpired => false,
+        | Refusal::SessionExpired
+        | Refusal::InBatch { .. } => false,
     }
 }
 

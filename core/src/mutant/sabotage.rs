@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::command::{Command, Expected, Operation, Outcome};
+use crate::command::{Command, Expected, Operation, Outcome, Work, Write};
 use crate::input::Input;
 use crate::message::{Append, Applied, AskVote, Body, LogPosition};
 use crate::raft::executor;
@@ -72,6 +72,12 @@ pub fn row_key(id: &ActorId) -> ActorId {
     ActorId::new(short).ok().filter(|_| planted!(CollidingKeys)).unwrap_or_else(|| id.clone())
 }
 
+/// `colliding_keys`, of a batch.
+pub fn row_keys(writes: &[Write]) -> Vec<Write> {
+    let with_key = |write: &Write| Write { id: row_key(&write.id), ..write.clone() };
+    writes.iter().map(with_key).collect()
+}
+
 /// `snapshot_without_op_log`, and the state of the other bugs, which the new store must know too.
 pub fn after_install(old: &Store, mut new: Store) -> Store {
     new.sabotage = old.sabotage.clone();
@@ -94,7 +100,11 @@ pub fn decide(store: &Mutex<Store>, mut commands: Vec<Command>) -> Vec<Command> 
         return commands;
     }
     let mut store = executor::lock(store);
-    for Command { id, operation, .. } in &mut commands {
+    let single = |command| match command {
+        Command { work: Work::One(write), .. } => Some(write),
+        Command { work: Work::Batch(_), .. } => None,
+    };
+    for Write { id, operation } in commands.iter_mut().filter_map(single) {
         // Of a store outside the core, what is not at hand decides nothing.
         if store.is_missing(id) {
             continue;
@@ -105,8 +115,8 @@ pub fn decide(store: &Mutex<Store>, mut commands: Vec<Command>) -> Vec<Command> 
             Expected::Version(version) => *version == found.token.version,
         };
         match operation {
-            Operation::CompareAndSwap { value, expected } if holds(expected) => {
-                *operation = Operation::Put { value: value.clone() };
+            Operation::CompareAndSwap { content, expected } if holds(expected) => {
+                *operation = Operation::Put { content: content.clone() };
             }
             Operation::Update { expected, .. } | Operation::Delete { expected }
                 if expected.as_ref().is_some_and(holds) =>

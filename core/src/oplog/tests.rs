@@ -6,8 +6,13 @@ use crate::types::{ActorId, Json, Record, Version};
 mod model;
 
 fn command(op: OpId, value: &str) -> Command {
-    let operation = Operation::Put { value: Json::new(value.as_bytes()) };
-    Command { op, id: ActorId::new("a").unwrap(), operation }
+    let operation = Operation::Put { content: Json::new(value.as_bytes()).into() };
+    Command::one(op, ActorId::new("a").unwrap(), operation)
+}
+
+fn done(recorded: u64) -> Admission {
+    let outcome = Outcome::Refused(Refusal::NotFound);
+    Admission::Done { outcome, recorded: Timestamp(recorded) }
 }
 
 fn timed(ms: u64) -> OpId {
@@ -32,8 +37,7 @@ fn a_repeat_gets_the_recorded_outcome_and_another_payload_is_refused() {
     let mut oplog = OpLog::default();
     for op in [timed(5), OpId::Named("n".to_owned())] {
         assert_eq!(run(&mut oplog, &command(op.clone(), "1"), 5), Admission::New);
-        let recorded = Outcome::Refused(Refusal::NotFound);
-        assert_eq!(run(&mut oplog, &command(op.clone(), "1"), 6), Admission::Done(recorded));
+        assert_eq!(run(&mut oplog, &command(op.clone(), "1"), 6), done(5));
         let reused = Admission::Refused(Refusal::OpIdReused);
         assert_eq!(run(&mut oplog, &command(op, "2"), 7), reused);
     }
@@ -54,8 +58,7 @@ fn a_forgotten_operation_is_refused_and_never_run_again() {
     assert_eq!(run(&mut oplog, &command(timed(999), "1"), day + 2_000), expired);
     let young_here = command(timed(1_001), "1");
     assert_eq!(run(&mut oplog, &young_here, day + 2_000), Admission::New);
-    let recorded = Outcome::Refused(Refusal::NotFound);
-    assert_eq!(run(&mut oplog, &young_here, day + 3_000), Admission::Done(recorded));
+    assert_eq!(run(&mut oplog, &young_here, day + 3_000), done(day + 2_000));
 }
 
 /// A client whose clock is hours behind: what it wrote is remembered for as long as promised, and
@@ -69,7 +72,7 @@ fn an_early_name_recorded_late_is_forgotten_when_it_is_old() {
     run(&mut oplog, &command(timed(60_001 + day), "1"), 60_001 + day);
     assert_eq!((oplog.len(), oplog.floor()), (3, Timestamp(0)), "the first waits for the second");
     let repeat = run(&mut oplog, &command(timed(1_000), "1"), 60_001 + day);
-    assert_eq!(repeat, Admission::Done(Outcome::Refused(Refusal::NotFound)));
+    assert_eq!(repeat, done(90_000));
     run(&mut oplog, &command(timed(90_001 + day), "1"), 90_001 + day);
     assert_eq!((oplog.len(), oplog.floor()), (2, Timestamp(50_000)));
 }
@@ -139,7 +142,7 @@ fn random_outcome(rng: &mut Rng) -> Outcome {
         0 | 1 => Outcome::Written { token, sequence },
         2 => {
             let value = Json::new(vec![b'1'; usize::try_from(rng.below(600)).unwrap()]);
-            Outcome::Deleted { record: Record { token, value }, sequence }
+            Outcome::Deleted { record: Record::plain(token, value), sequence }
         }
         _ => Outcome::Refused(Refusal::NotFound),
     }

@@ -26,6 +26,8 @@ use crate::event::{DropReason, Event, Role};
 use crate::input::RequestId;
 use crate::limits;
 use crate::message::{AppendReply, Body, Exchange, ForwardFailed, LogPosition, Message};
+use crate::op_id::uuid7;
+use crate::oplog::OpLog;
 use crate::query::Query;
 use crate::status::GroupStatus;
 use crate::store::{Store, StoreView, keys};
@@ -380,7 +382,7 @@ impl Group {
         let quarter = usize::try_from(segment / 4).unwrap_or(usize::MAX);
         let bytes_max = limits::BATCH_BYTES_MAX.min(quarter);
         for item in writes {
-            commands += item.commands.len();
+            commands += item.writes();
             bytes += item.commands.iter().map(Command::bytes).sum::<usize>();
             batch.push(item);
             if commands >= limits::BATCH_COMMANDS_MAX || bytes >= bytes_max {
@@ -458,6 +460,7 @@ impl Group {
             actors: usize::try_from(store.actors()).unwrap_or(usize::MAX),
             oplog_live: store.oplog().len(),
             oplog_replays: store.oplog().replays(),
+            sessions: store.oplog().sessions(),
             state_hash: store.state_hash(),
             checkpoint: self.snapshots.covers(),
             first: self.log.first(),
@@ -500,6 +503,15 @@ impl Group {
     /// the op-log has forgotten and what committed time allows, so that a wrong clock here spoils
     /// nobody's names, this one's included.
     pub fn name(&self) -> OpId {
+        OpId::Timed(self.mint(|oplog| oplog.floor()))
+    }
+
+    /// A new session, by the same rule.
+    pub fn session(&self) -> u128 {
+        self.mint(OpLog::session_floor)
+    }
+
+    fn mint(&self, floor: impl FnOnce(&OpLog) -> Timestamp) -> u128 {
         let wall = executor::now().wall;
         let store = lock(&self.store);
         let slack = u64::try_from(limits::COMMITTED_TIME_SLACK.as_millis()).unwrap_or(u64::MAX);
@@ -507,8 +519,8 @@ impl Group {
             Timestamp(0) => wall,
             committed => Timestamp(committed.0.saturating_add(slack)),
         };
-        let earliest = Timestamp(store.oplog().floor().0.saturating_add(1));
-        OpId::timed(wall.min(latest).max(earliest), executor::random(crate::seed::Rng::u128))
+        let earliest = Timestamp(floor(store.oplog()).0.saturating_add(1));
+        uuid7(wall.min(latest).max(earliest), executor::random(crate::seed::Rng::u128))
     }
 
     // ---- shared by reads and writes -----------------------------------------------------------

@@ -9,7 +9,7 @@ use crate::limits;
 
 const MAGIC: &[u8; 8] = b"UNDRSNAP";
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Headers, blocks and so files begin and end at multiples of this; padding is zero.
 const ALIGN: usize = 8;
 /// Magic, version, length.
@@ -24,8 +24,10 @@ const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + limits::VALUE_BYTES_MAX;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = {
-    // The key, the lengths and the tokens of the longest row.
-    assert!(2 * limits::ID_BYTES_MAX + 256 < BLOCK_BYTES);
+    // The key, the lengths, the tokens and the metadata of the longest row.
+    assert!(2 * limits::ID_BYTES_MAX + 2 * limits::METADATA_BYTES_MAX + 256 < BLOCK_BYTES);
+    // The outcomes of the largest batch.
+    assert!(32 * limits::BATCH_WRITES_MAX + 2 * limits::OP_NAME_BYTES_MAX < BLOCK_BYTES);
     assert!(BLOCK_BYTES_MAX < limits::FRAME_BYTES_MAX);
 };
 
@@ -85,7 +87,9 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<(SnapshotHeader, usize, u32)
     }
     let version = u32_at(fixed, 8);
     if version != VERSION {
-        return Err(wrong(&format!("its format is version {version}, not {VERSION}")));
+        return Err(wrong(&format!(
+            "its format is version {version}, not {VERSION}; read it with the version that wrote it"
+        )));
     }
     let length = usize::try_from(u32_at(fixed, 12)).unwrap_or(usize::MAX);
     if length > HEADER_BYTES_MAX {

@@ -188,7 +188,10 @@ impl Assembler {
         self.decoder.push(bytes);
         while let Some(item) = self.decoder.next_item()? {
             match item {
-                Item::Header(header) => self.oplog = OpLog::with_floor(header.meta.floor),
+                Item::Header(header) => {
+                    let meta = &header.meta;
+                    self.oplog = OpLog::with_floors(meta.floor, meta.session_floor);
+                }
                 Item::Actor(id, record) => {
                     if !self.outside {
                         self.rows.insert(id, record);

@@ -34,11 +34,11 @@ struct Slot {
     pins: usize,
 }
 
-/// About what a slot takes besides the id, which two trees share, and the value.
+/// About what a slot takes besides the id, which two trees share, and what the actor holds.
 const SLOT_BYTES: usize = 200;
 
 fn slot_bytes(id: &ActorId, record: Option<&Record>) -> usize {
-    SLOT_BYTES + id.as_str().len() + record.map_or(0, |record| record.value.as_bytes().len())
+    SLOT_BYTES + id.as_str().len() + record.map_or(0, |record| record.bytes())
 }
 
 impl Cache {

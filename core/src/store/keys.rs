@@ -11,6 +11,8 @@
 //! `m`   none                           codec(Meta)
 //! `o`   0x00, the name as u128 BE      codec(Remembered)
 //! `o`   0x01, the name's bytes         codec(Remembered)
+//! `o`   0x02, session as u128 BE,
+//!       sequence as u64 BE             codec(Remembered)
 //!
 //! key of a root = group       u32, big-endian, and nothing else
 //! its value     = codec(Root)
@@ -160,6 +162,9 @@ pub fn outcome_rest(op: &OpId) -> Vec<u8> {
     match op {
         OpId::Timed(uuid) => [&[0][..], &uuid.to_be_bytes()].concat(),
         OpId::Named(name) => [&[1][..], name.as_bytes()].concat(),
+        OpId::Session { session, sequence } => {
+            [&[2][..], &session.to_be_bytes(), &sequence.to_be_bytes()].concat()
+        }
     }
 }
 
@@ -187,6 +192,13 @@ pub fn outcome_from(rest: &[u8]) -> Result<OpId, Corrupt> {
             let name = std::str::from_utf8(name).map_err(|_| corrupt())?;
             Ok(OpId::Named(name.to_owned()))
         }
+        Some((2, place)) => {
+            let (session, sequence) = place.split_at_checked(16).ok_or_else(corrupt)?;
+            let session = session.try_into().map_err(|_| corrupt())?;
+            let sequence = sequence.try_into().map_err(|_| corrupt())?;
+            let session = u128::from_be_bytes(session);
+            Ok(OpId::Session { session, sequence: u64::from_be_bytes(sequence) })
+        }
         _ => Err(corrupt()),
     }
 }
@@ -198,6 +210,10 @@ mod tests {
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn session((session, sequence): (u128, u64)) -> OpId {
+        OpId::Session { session, sequence }
     }
 
     const PLACE: Place = Place { group: GroupId(0x0102), generation: 0x0a0b };
@@ -216,6 +232,10 @@ mod tests {
             "0000010200000a0b6f000123456789ab70058000000000000000"
         );
         assert_eq!(hex(&PLACE.outcome(&named)), "0000010200000a0b6f016e2f31");
+        assert_eq!(
+            hex(&PLACE.outcome(&session((0x0123, 0x45)))),
+            "0000010200000a0b6f02000000000000000000000000000001230000000000000045"
+        );
     }
 
     #[test]
@@ -229,11 +249,12 @@ mod tests {
         assert!(ids.iter().all(|id| actor_from(&actor_rest(id)).as_ref() == Ok(id)));
         let mut ops = vec![OpId::Named("\0".to_owned()), OpId::Named("a".to_owned())];
         ops.extend((0..5).map(|time| OpId::timed(Timestamp(1 << (9 * time)), 3)));
+        ops.extend([(0, 0), (0, 1), (1, 0), (u128::MAX, u64::MAX)].map(session));
         ops.sort();
         let keys: Vec<_> = ops.iter().map(|op| PLACE.outcome(op)).collect();
         assert!(keys.is_sorted());
         assert!(ops.iter().all(|op| outcome_from(&outcome_rest(op)).as_ref() == Ok(op)));
-        for rest in [&[][..], &[0, 1], &[2, 2], &[1, 0xff]] {
+        for rest in [&[][..], &[0, 1], &[2, 2], &[3, 2], &[1, 0xff], &[2; 24], &[2; 26]] {
             assert!(outcome_from(rest).is_err());
         }
         assert!(actor_from(&[]).is_err() && actor_from(&[0xff]).is_err());
@@ -249,7 +270,13 @@ mod tests {
                 let place = Place { group: GroupId(group), generation };
                 let ids = ["a", "aa", "a:b", "m", "o", "\0", "\0a"];
                 let ids = ids.map(|id| place.actor(&ActorId::new(id).unwrap()));
-                let ops = [OpId::Timed(0), OpId::Timed(u128::MAX), OpId::Named("a".to_owned())];
+                let ops = [
+                    OpId::Timed(0),
+                    OpId::Timed(u128::MAX),
+                    OpId::Named("a".to_owned()),
+                    session((0, 0)),
+                    session((u128::MAX, u64::MAX)),
+                ];
                 let ops = ops.map(|op| place.outcome(&op));
                 let mine: Vec<_> = ids.into_iter().chain(ops).chain([place.meta()]).collect();
                 let within =

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::codec;
 use crate::message::{LogPosition, Members};
 use crate::types::{ActorId, Record, Sequence, Timestamp};
 
@@ -23,6 +24,8 @@ pub struct Meta {
     pub rows_hash: u64,
     /// The highest time of an operation's name that was forgotten.
     pub floor: Timestamp,
+    /// The highest time of a session that was forgotten.
+    pub session_floor: Timestamp,
     /// Rows.
     pub actors: u64,
     /// Operations remembered.
@@ -36,5 +39,9 @@ pub fn row_hash(id: &ActorId, record: &Record) -> u64 {
     token[..8].copy_from_slice(&record.token.created.0.to_le_bytes());
     token[8..].copy_from_slice(&record.token.version.0.to_le_bytes());
     let seed = xxh3_64_with_seed(id.as_str().as_bytes(), xxh3_64(&token));
-    xxh3_64_with_seed(record.value.as_bytes(), seed)
+    let hash = xxh3_64_with_seed(record.value().as_bytes(), seed);
+    match record.metadata().is_empty() && record.expires().is_none() {
+        true => hash,
+        false => xxh3_64_with_seed(&codec::encode(&(record.metadata(), record.expires())), hash),
+    }
 }

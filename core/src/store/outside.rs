@@ -16,7 +16,7 @@ use super::keys::{self, Kind, Origin, Place, Root};
 use super::{Meta, Rows, Store, count};
 use crate::backend::{BackendError, Change, Row, View, WriteBatch};
 use crate::codec::{self, Corrupt};
-use crate::command::Batch;
+use crate::command::{Batch, Write};
 use crate::oplog::{OpLog, Remembered};
 use crate::query::Scan;
 use crate::snapshot::{damaged, each_row, state_of};
@@ -45,7 +45,7 @@ impl Store {
         oplog: impl IntoIterator<Item = (OpId, Remembered)>,
         cache_bytes: usize,
     ) -> Result<Store, Corrupt> {
-        let mut restored = OpLog::with_floor(meta.floor);
+        let mut restored = OpLog::with_floors(meta.floor, meta.session_floor);
         for (op, row) in oplog {
             restored.restore(op, row)?;
         }
@@ -125,8 +125,8 @@ impl Store {
     pub fn missing(&mut self, batch: &Batch) -> Vec<ActorId> {
         let Rows::Outside(outside) = &mut self.rows else { return Vec::new() };
         let mut missing = Vec::new();
-        for command in batch.commands.iter() {
-            let id = &command.id;
+        let writes = batch.commands.iter().flat_map(|command| command.work.writes());
+        for Write { id, .. } in writes {
             #[cfg(sim_mutant)]
             let id = &crate::mutant::sabotage::row_key(id);
             outside.cache.want(id);

@@ -2,9 +2,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::command::{Expected, Operation};
+use crate::command::{Expected, Operation, Work, Write};
+use crate::op_id::uuid7;
 use crate::seed::{Rng, Seed};
-use crate::types::{Incarnation, Json, NodeId, OpId, ReplicaId, Token, Version};
+use crate::types::{
+    Content, Incarnation, Json, Metadata, NodeId, OpId, ReplicaId, Token, Ttl, Version,
+};
 
 pub fn position(index: u64) -> LogPosition {
     LogPosition { term: 1, index }
@@ -18,22 +21,57 @@ pub fn id(number: u64) -> ActorId {
 pub fn random_command(rng: &mut Rng, now: u64, actors: u64, bytes: u64) -> Command {
     let length = usize::try_from(rng.below(bytes)).unwrap();
     let value = Json::new(vec![b'1' + u8::try_from(rng.below(9)).unwrap(); length + 1]);
+    let content = random_content(rng, value);
     let version = Version(rng.below(3));
     let token = Token { created: Sequence(rng.below(50)), version };
     let operation = match rng.below(7) {
-        0 => Operation::Create { value },
-        1 | 2 => Operation::Put { value },
-        3 => Operation::Update { value, expected: None },
-        4 => Operation::CompareAndSwap { value, expected: Expected::Version(version) },
-        5 => Operation::CompareAndSwap { value, expected: Expected::Token(token) },
+        0 => Operation::Create { content },
+        1 | 2 => Operation::Put { content },
+        3 => Operation::Update { content, expected: None },
+        4 => Operation::CompareAndSwap { content, expected: Expected::Version(version) },
+        5 => Operation::CompareAndSwap { content, expected: Expected::Token(token) },
         _ => Operation::Delete { expected: None },
     };
     let op = match rng.below(10) {
         0 => OpId::Named(format!("n{}", rng.below(40))),
+        2 => OpId::Session {
+            session: uuid7(Timestamp(now / 300 * 300), u128::from(rng.below(3))),
+            sequence: now / 10 + rng.below(20),
+        },
         1 => OpId::timed(Timestamp(now.saturating_sub(rng.below(100))), 7),
         _ => OpId::timed(Timestamp(now), rng.u128()),
     };
-    Command { op, id: id(rng.below(actors)), operation }
+    let actor = id(rng.below(actors));
+    Command { op, work: random_work(rng, actor, operation, actors) }
+}
+
+/// Some with metadata, some with an end.
+pub fn random_content(rng: &mut Rng, value: Json) -> Content {
+    let pairs = match rng.below(3) {
+        0 => rng.below(4),
+        _ => 0,
+    };
+    let pairs = (0..pairs).map(|n| (format!("k{n}"), "v".repeat(usize::try_from(n).unwrap())));
+    let metadata = Metadata::new(pairs).unwrap();
+    let ttl = rng.ppm(200_000).then(|| Ttl::new(1 + rng.below(400)).unwrap());
+    Content { value, metadata, ttl }
+}
+
+/// The operation alone, or with others in a batch.
+fn random_work(rng: &mut Rng, first: ActorId, operation: Operation, actors: u64) -> Work {
+    let first = Write { id: first, operation };
+    if !rng.ppm(150_000) {
+        return Work::One(first);
+    }
+    let mut writes = vec![first];
+    for _ in 0..rng.below(4) {
+        let operation = match rng.below(3) {
+            0 => Operation::Delete { expected: None },
+            _ => Operation::Put { content: Json::new(*b"7").into() },
+        };
+        writes.push(Write { id: id(rng.below(actors)), operation });
+    }
+    Work::batch(writes).unwrap()
 }
 
 pub fn random_batch(rng: &mut Rng, now: u64, actors: u64, bytes: u64) -> Batch {
@@ -80,8 +118,13 @@ fn a_row_that_was_altered_dropped_or_moved_is_found() {
     version.token.version.0 += 1;
     let mut created = record.clone();
     created.token.created.0 ^= 1 << 40;
-    let value = Record { value: Json::new(*b"0"), ..record.clone() };
-    for altered in [version, created, value] {
+    let (metadata, expires) = (record.metadata().clone(), record.expires());
+    let value = Record::new(record.token, Json::new(*b"0"), metadata.clone(), expires);
+    let more = Metadata::new([("altered".to_owned(), String::new())]).unwrap();
+    let pairs = Record::new(record.token, record.value().clone(), more, expires);
+    let other = Some(Timestamp(expires.map_or(1, |time| time.0 + 1)));
+    let end = Record::new(record.token, record.value().clone(), metadata, other);
+    for altered in [version, created, value, pairs, end] {
         let mut rows = view.rows.clone();
         rows.insert(id.clone(), altered);
         assert!(whole(rows).is_err());

@@ -74,11 +74,11 @@ pub fn json(text: &str) -> Json {
 }
 
 pub fn create(actor: &str, value: &str) -> (ActorId, Operation) {
-    (id(actor), Operation::Create { value: json(value) })
+    (id(actor), Operation::Create { content: json(value).into() })
 }
 
 pub fn put(actor: &str, value: &str) -> (ActorId, Operation) {
-    (id(actor), Operation::Put { value: json(value) })
+    (id(actor), Operation::Put { content: json(value).into() })
 }
 
 pub fn op(n: u128) -> OpId {
@@ -548,7 +548,7 @@ impl World {
     ) -> RequestId {
         let namespace = self.config.namespaces[0].clone();
         let (id, operation) = what;
-        self.request(at, Request::Write { namespace, id, op, operation })
+        self.request(at, Request::write(namespace, id, op, operation))
     }
 
     pub fn send(&mut self, at: usize, what: (ActorId, Operation)) -> RequestId {

@@ -54,8 +54,8 @@ pub async fn create(
         Some(id) => request::actor_id(id)?,
         None => generated_id(api.node, terms.op.as_ref())?,
     };
-    let value = request::document(request).await?;
-    write(api, Target { namespace, id }, terms, Operation::Create { value }).await
+    let content = request::document(request).await?.into();
+    write(api, Target { namespace, id }, terms, Operation::Create { content }).await
 }
 
 /// Put, create, update or compare-and-swap: the precondition says which.
@@ -66,12 +66,12 @@ pub async fn put(api: &Api, target: Target, request: Request<Body>) -> Result<Re
     let pairs = request::query(request.uri(), &["expected_version", "timeout_ms"])?;
     let precondition = request::precondition(request.headers(), &pairs)?;
     let terms = Terms::of(&request, &pairs)?;
-    let value = request::document(request).await?;
+    let content = request::document(request).await?.into();
     let operation = match precondition {
-        Precondition::Any => Operation::Put { value },
-        Precondition::Absent => Operation::Create { value },
-        Precondition::Present => Operation::Update { value, expected: None },
-        Precondition::Equals(expected) => Operation::CompareAndSwap { value, expected },
+        Precondition::Any => Operation::Put { content },
+        Precondition::Absent => Operation::Create { content },
+        Precondition::Present => Operation::Update { content, expected: None },
+        Precondition::Equals(expected) => Operation::CompareAndSwap { content, expected },
     };
     write(api, target, terms, operation).await
 }
@@ -116,16 +116,17 @@ pub async fn read(
     let Answer::Read { record, applied, sequence, age } = api.core.ask(body, wait).await? else {
         return Err(core::Failure::Unknown.into());
     };
-    let Some(Record { token, value }) = record else {
+    let Some(record) = record else {
         return Err(core::Failure::Refused(core::Refusal::NotFound).into());
     };
+    let token = record.token;
     let seen = request::has(headers, token)?;
     let mut response = if seen {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        document(StatusCode::OK, &value)
+        document(StatusCode::OK, record.value())
     };
     let headers = response.headers_mut();
     version_headers(headers, token);
@@ -159,13 +160,15 @@ async fn write(
 ) -> Result<Response, Problem> {
     let Target { namespace, id } = target;
     let location = location(&namespace, &id);
-    let body = core::Request::Write { namespace, id, op: terms.op, operation };
-    let Answer::Done { op, outcome, replayed } = api.core.ask(body, terms.wait).await? else {
+    let body = core::Request::write(namespace, id, terms.op, operation);
+    let Answer::Done { op, outcome, replayed, .. } = api.core.ask(body, terms.wait).await? else {
         return Err(core::Failure::Unknown.into());
     };
     let mut response = match outcome {
         Outcome::Written { token, sequence } => written(token, sequence, &location),
         Outcome::Deleted { record, sequence } => deleted(&record, sequence),
+        // Of a batch, which is not asked for here.
+        Outcome::Removed { .. } | Outcome::Batch(_) => return Err(core::Failure::Unknown.into()),
         Outcome::Refused(refusal) => return Err(core::Failure::Refused(refusal).into()),
     };
     let headers = response.headers_mut();
@@ -194,7 +197,7 @@ fn written(token: Token, sequence: Sequence, location: &str) -> Response {
 }
 
 fn deleted(record: &Record, sequence: Sequence) -> Response {
-    let mut response = document(StatusCode::OK, &record.value);
+    let mut response = document(StatusCode::OK, record.value());
     let headers = response.headers_mut();
     version_headers(headers, record.token);
     headers.insert(SEQUENCE, HeaderValue::from(sequence.0));

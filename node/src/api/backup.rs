@@ -138,9 +138,8 @@ async fn level(api: &Api, namespace: &Namespace) -> Result<u64, Problem> {
     match api.core.ask(body, limits::API_TIMEOUT).await {
         Ok(Answer::Read { applied, .. }) => Ok(applied),
         // A read changes nothing, so nothing about it is unknown.
-        Ok(Answer::Done { .. } | Answer::Scan { .. }) | Err(Failure::Unknown) => {
-            Err(Failure::Unavailable.into())
-        }
+        Ok(Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_))
+        | Err(Failure::Unknown) => Err(Failure::Unavailable.into()),
         Err(failure) => Err(failure.into()),
     }
 }

@@ -154,6 +154,9 @@ impl From<Failure> for Problem {
             Failure::Refused(Refusal::OpIdReused) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was used before")
             }
+            Failure::Refused(Refusal::InBatch { .. }) => {
+                (StatusCode::CONFLICT, "An operation of the batch was refused")
+            }
             Failure::Refused(Refusal::SessionExpired) => {
                 (StatusCode::CONFLICT, "The idempotency key has expired")
             }

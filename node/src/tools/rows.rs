@@ -131,7 +131,7 @@ mod tests {
         for number in 0..actors {
             let id = ActorId::new(format!("a{number:05}")).unwrap();
             let token = Token { created: Sequence(number + 1), version: Version(1) };
-            let record = Record { token, value: Json::new(*b"{}") };
+            let record = Record::plain(token, Json::new(*b"{}"));
             meta.rows_hash = meta.rows_hash.wrapping_add(row_hash(&id, &record));
             changes.push(Change::Put(place.actor(&id), codec::encode(&record)));
         }
@@ -165,7 +165,7 @@ mod tests {
         let id = ActorId::new("a00001").unwrap();
         let more = ActorId::new("b").unwrap();
         let token = Token { created: Sequence(2), version: Version(2) };
-        let other = codec::encode(&Record { token, value: Json::new(*b"{}") });
+        let other = codec::encode(&Record::plain(token, Json::new(*b"{}")));
         let (_, place) = filled(3);
         for change in [
             Change::Delete(place.actor(&id)),

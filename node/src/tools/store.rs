@@ -265,19 +265,19 @@ fn rows_table(outside: &Outside) -> Table {
 fn actor_table(found: &[Found]) -> Table {
     let mut table = Table::new(&[">GROUP", "ACTOR", "TOKEN", ">SIZE", "DOCUMENT"]);
     for Found { group, id, record } in found {
-        let text = String::from_utf8_lossy(record.value.as_bytes());
+        let text = String::from_utf8_lossy(record.value().as_bytes());
         let mut start: String = text.chars().take(60).collect();
         if start.len() < text.len() {
             start.push('…');
         }
-        let size = record.value.as_bytes().len().to_string();
+        let size = record.value().as_bytes().len().to_string();
         table.push([group.to_string(), id.to_string(), record.token.to_string(), size, start]);
     }
     table
 }
 
 fn say_actor(Found { group, id, record }: &Found) {
-    let text = String::from_utf8_lossy(record.value.as_bytes());
+    let text = String::from_utf8_lossy(record.value().as_bytes());
     say!("group     {group}");
     say!("actor     {}", super::table::plain(id.as_str()));
     say!("token     {}", record.token);
@@ -285,7 +285,7 @@ fn say_actor(Found { group, id, record }: &Found) {
 }
 
 fn actor_page(Found { group, id, record }: &Found) -> anyhow::Result<Value> {
-    let value: Value = serde_json::from_slice(record.value.as_bytes())
+    let value: Value = serde_json::from_slice(record.value().as_bytes())
         .with_context(|| format!("the document of actor `{id}` is no JSON"))?;
     let token = record.token;
     Ok(json!({

@@ -43,7 +43,8 @@ pub fn check(ask: &Ask, response: &Response) -> Result<(), Violation> {
             ),
         )
         | (Ask::Write { .. }, Ok(Answer::Read { .. } | Answer::Scan { .. }))
-        | (Ask::Read { .. }, Ok(Answer::Done { .. } | Answer::Scan { .. })) => false,
+        | (Ask::Read { .. }, Ok(Answer::Done { .. } | Answer::Scan { .. }))
+        | (_, Ok(Answer::Session(_))) => false,
     };
     if fits { Ok(()) } else { violation(ask, words::response(response)) }
 }
@@ -72,6 +73,7 @@ fn does(operation: &Operation, outcome: &Outcome) -> bool {
             | Operation::CompareAndSwap { .. },
             Outcome::Deleted { .. },
         )
+        | (_, Outcome::Removed { .. } | Outcome::Batch(_))
         // A refusal is a failure.
         | (_, Outcome::Refused(_)) => false,
     }
@@ -106,6 +108,7 @@ fn may_refuse(operation: &Operation, refusal: &Refusal) -> bool {
             Operation::CompareAndSwap { expected: asked, .. },
         ) => asked == expected && found.is_none_or(|found| !is(*expected, found)),
         (Refusal::Conflict { .. }, Operation::Create { .. } | Operation::Put { .. }) => false,
+        (Refusal::InBatch { .. }, _) => false,
         (Refusal::OpIdReused | Refusal::SessionExpired, _) => true,
     }
 }
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
     use crate::checks::tests::{record, token};
     use crate::history::value;
-    use understudy_core::Sequence;
+    use understudy_core::{Sequence, Timestamp};
 
     fn op(name: &str) -> OpId {
         OpId::Named(name.to_owned())
@@ -133,7 +136,7 @@ mod tests {
     }
 
     fn done(name: &str, outcome: Outcome) -> Response {
-        Ok(Answer::Done { op: op(name), outcome, replayed: false })
+        Ok(Answer::Done { op: op(name), outcome, replayed: false, recorded: Timestamp(9) })
     }
 
     #[track_caller]
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn an_answer_to_another_question_is_found() {
         let (put, delete) = (
-            write(Operation::Put { value: value(1) }),
+            write(Operation::Put { content: value(1).into() }),
             write(Operation::Delete { expected: None }),
         );
         let linearizable = Ask::Read { level: ReadLevel::Linearizable };
@@ -163,7 +166,10 @@ mod tests {
         is_found(&put, &done("another", written.clone()));
         is_found(&put, &done("asked", deleted.clone()));
         is_found(&delete, &done("asked", written.clone()));
-        is_found(&write(Operation::Create { value: value(1) }), &done("asked", written.clone()));
+        is_found(
+            &write(Operation::Create { content: value(1).into() }),
+            &done("asked", written.clone()),
+        );
         is_found(&put, &read(none));
         is_found(&linearizable, &done("asked", written.clone()));
         is_found(&linearizable, &read(Some(Duration::from_millis(1))));
@@ -175,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_refusal_that_the_operation_cannot_meet_is_found() {
-        let update = |expected| write(Operation::Update { value: value(1), expected });
+        let update = |expected| write(Operation::Update { content: value(1).into(), expected });
         let (put, create) = (
-            write(Operation::Put { value: value(1) }),
-            write(Operation::Create { value: value(1) }),
+            write(Operation::Put { content: value(1).into() }),
+            write(Operation::Create { content: value(1).into() }),
         );
         let at = Expected::Token(token(3, 2));
         let refused = |refusal| Err(Failure::Refused(refusal));

@@ -79,7 +79,7 @@ fn violation(why: String, about: &[&Entry]) -> Violation {
 /// That a writer exists and was not refused is for `refused_never_happens`.
 fn was_written(read: &Read, by_number: &BTreeMap<u64, &Entry>) -> Result<(), Violation> {
     let Some(record) = read.record else { return Ok(()) };
-    let number = history::written_by(&record.value);
+    let number = history::written_by(record.value());
     let Some(&writer) = number.and_then(|number| by_number.get(&number)) else { return Ok(()) };
     if read.entry.is_before(writer) {
         let why = format!("{}; but op {} was called only later", read.words(), writer.number);
@@ -117,7 +117,7 @@ fn never_goes_back(reads: &[&Read]) -> Result<(), Violation> {
             if record.token < shown.token {
                 return contradiction(before, read, "a later index shows an earlier version");
             }
-            if record.token == shown.token && record.value != shown.value {
+            if record.token == shown.token && record.value() != shown.value() {
                 return contradiction(before, read, "one version has two documents");
             }
             if let Some(over) = over
@@ -216,7 +216,8 @@ fn shows_after(read: &Read, change: &Entry) -> Option<bool> {
         Fate::Outcome(Outcome::Deleted { record, .. }) => {
             Some(record.token.created < shown.created)
         }
-        Fate::Outcome(Outcome::Refused(_))
+        Fate::Outcome(Outcome::Removed { token, .. }) => Some(token.created < shown.created),
+        Fate::Outcome(Outcome::Refused(_) | Outcome::Batch(_))
         | Fate::Unknown
         | Fate::DidNotHappen
         | Fate::Saw { .. } => None,

@@ -103,16 +103,16 @@ fn write(number: u64, operation: Operation, seen: Option<understudy_core::Token>
 
 /// An operation whose document nobody saw: without it, and by what it needs rather than by name.
 fn plain(operation: &Operation) -> Operation {
-    let value = history::value(NOBODY);
+    let content = history::value(NOBODY).into();
     match operation {
         Operation::Create { .. }
         | Operation::CompareAndSwap { expected: Expected::Version(Version(0)), .. } => {
-            Operation::Create { value }
+            Operation::Create { content }
         }
-        Operation::Put { .. } => Operation::Put { value },
-        Operation::Update { expected, .. } => Operation::Update { value, expected: *expected },
+        Operation::Put { .. } => Operation::Put { content },
+        Operation::Update { expected, .. } => Operation::Update { content, expected: *expected },
         Operation::CompareAndSwap { expected, .. } => {
-            Operation::Update { value, expected: Some(*expected) }
+            Operation::Update { content, expected: Some(*expected) }
         }
         Operation::Delete { expected } => Operation::Delete { expected: *expected },
     }

@@ -48,7 +48,12 @@ pub fn check_repeat(op: &OpId, response: &Response) -> Result<(), Violation> {
             "{op} had been answered, and its repeat ran again: {}",
             words::response(response)
         )),
-        Ok(Answer::Done { replayed: true, .. } | Answer::Read { .. } | Answer::Scan { .. })
+        Ok(
+            Answer::Done { replayed: true, .. }
+            | Answer::Read { .. }
+            | Answer::Scan { .. }
+            | Answer::Session(_),
+        )
         | Err(_) => Ok(()),
     }
 }
@@ -64,6 +69,7 @@ pub fn check_other_request(op: &OpId, response: &Response) -> Result<(), Violati
             Refusal::AlreadyExists { .. }
             | Refusal::NotFound
             | Refusal::Conflict { .. }
+            | Refusal::InBatch { .. }
             | Refusal::SessionExpired,
         )) => violation(format!(
             "{op} had been used, and another request under it was answered: {}",
@@ -90,6 +96,9 @@ mod tests {
     use super::*;
     use crate::checks::tests::{token, written};
     use crate::history::Fate;
+    use understudy_core::Timestamp;
+
+    const RECORDED: Timestamp = Timestamp(9);
 
     fn op(name: &str) -> OpId {
         OpId::Named(name.to_owned())
@@ -127,7 +136,8 @@ mod tests {
     #[test]
     fn a_repeat_that_ran_again_is_found() {
         let done = |replayed| {
-            let answer = Answer::Done { op: op("a"), outcome: outcome(1, 1), replayed };
+            let answer =
+                Answer::Done { op: op("a"), outcome: outcome(1, 1), replayed, recorded: RECORDED };
             check_repeat(&op("a"), &Ok(answer))
         };
         is_found(done(false));
@@ -137,7 +147,12 @@ mod tests {
 
     #[test]
     fn another_request_under_a_used_name_must_be_refused() {
-        let done = Answer::Done { op: op("a"), outcome: outcome(1, 1), replayed: true };
+        let done = Answer::Done {
+            op: op("a"),
+            outcome: outcome(1, 1),
+            replayed: true,
+            recorded: RECORDED,
+        };
         is_found(check_other_request(&op("a"), &Ok(done)));
         let exists = Failure::Refused(Refusal::AlreadyExists { found: token(1, 1) });
         is_found(check_other_request(&op("a"), &Err(exists)));

@@ -49,7 +49,7 @@ impl<'a> Writers<'a> {
         actor: &ActorId,
         record: &Record,
     ) -> Result<(), Guilty<'a>> {
-        let number = history::written_by(&record.value);
+        let number = history::written_by(record.value());
         let Some(writer) = number.and_then(|number| self.0.get(&number)).copied() else {
             let why = format!("nobody wrote {}", words::record(record));
             return Err(Guilty { why, writer: None });
@@ -68,7 +68,12 @@ impl<'a> Writers<'a> {
             }
             (
                 Ask::Write { .. },
-                Fate::Outcome(Outcome::Written { .. } | Outcome::Deleted { .. })
+                Fate::Outcome(
+                    Outcome::Written { .. }
+                    | Outcome::Deleted { .. }
+                    | Outcome::Removed { .. }
+                    | Outcome::Batch(_),
+                )
                 | Fate::Unknown
                 | Fate::Saw { .. },
             ) => Ok(()),

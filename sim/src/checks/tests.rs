@@ -22,7 +22,7 @@ pub fn token(created: u64, version: u64) -> Token {
 }
 
 pub fn record(created: u64, version: u64, writer: u64) -> Record {
-    Record { token: token(created, version), value: value(writer) }
+    Record::plain(token(created, version), value(writer))
 }
 
 pub fn row(actor: u64, (created, version, writer): Shown) -> (ActorId, Record) {
@@ -60,11 +60,11 @@ pub fn rejected<T: std::fmt::Debug>(
 }
 
 pub fn put(number: u64, actor: u64, times: Times, fate: Fate) -> Entry {
-    change(number, actor, times, Operation::Put { value: value(number) }, fate)
+    change(number, actor, times, Operation::Put { content: value(number).into() }, fate)
 }
 
 pub fn create(number: u64, actor: u64, times: Times, fate: Fate) -> Entry {
-    change(number, actor, times, Operation::Create { value: value(number) }, fate)
+    change(number, actor, times, Operation::Create { content: value(number).into() }, fate)
 }
 
 /// A put that nobody heard of again.

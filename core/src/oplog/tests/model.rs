@@ -35,7 +35,7 @@ impl OpLog {
         match self.entries.get(&command.op) {
             Some(entry) if entry.payload == payload => {
                 self.replays += 1;
-                Admission::Done(entry.outcome.clone())
+                Admission::Done { outcome: entry.outcome.clone(), recorded: entry.recorded }
             }
             Some(_) => Admission::Refused(Refusal::OpIdReused),
             None if command.op.time().is_some_and(|time| time <= self.floor) => {
@@ -48,11 +48,12 @@ impl OpLog {
     pub fn record(&mut self, command: &Command, payload: u64, outcome: Outcome, now: Timestamp) {
         let time = command.op.time().unwrap_or(now);
         let kept = match &outcome {
-            Outcome::Deleted { record, .. } => record.value.as_bytes().len(),
-            Outcome::Written { .. } | Outcome::Refused(_) => 0,
+            Outcome::Deleted { record, .. } => record.bytes(),
+            Outcome::Batch(outcomes) => 64 * outcomes.len(),
+            Outcome::Written { .. } | Outcome::Removed { .. } | Outcome::Refused(_) => 0,
         };
         let name = match &command.op {
-            OpId::Timed(_) => 0,
+            OpId::Timed(_) | OpId::Session { .. } => 0,
             OpId::Named(name) => 3 * name.len(),
         };
         let bytes = 240 + name + kept;

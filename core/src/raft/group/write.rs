@@ -142,9 +142,11 @@ fn fit_one_message(results: &mut Vec<Applied>) {
     let fits = results.iter().take_while(|result| {
         let first = bytes == 0;
         bytes += 128;
-        if let Outcome::Deleted { record, .. } = &result.outcome {
-            bytes += record.value.as_bytes().len();
-        }
+        bytes += match &result.outcome {
+            Outcome::Deleted { record, .. } => record.bytes(),
+            Outcome::Batch(outcomes) => 64 * outcomes.len(),
+            Outcome::Written { .. } | Outcome::Removed { .. } | Outcome::Refused(_) => 0,
+        };
         first || bytes <= limits::ANSWER_BYTES_MAX
     });
     let fits = fits.count();
@@ -153,20 +155,26 @@ fn fit_one_message(results: &mut Vec<Applied>) {
 
 fn response(
     op: OpId,
-    Applied { outcome, replayed }: Applied,
+    Applied { outcome, replayed, recorded }: Applied,
     maybe: bool,
 ) -> Result<Answer, Failure> {
     match outcome {
         // An earlier attempt of ours may be what the op-log has forgotten.
         Outcome::Refused(Refusal::SessionExpired) if maybe => Err(Failure::Unknown),
         Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
-        Outcome::Written { .. } | Outcome::Deleted { .. } => {
-            Ok(Answer::Done { op, outcome, replayed })
-        }
+        Outcome::Written { .. }
+        | Outcome::Deleted { .. }
+        | Outcome::Removed { .. }
+        | Outcome::Batch(_) => Ok(Answer::Done { op, outcome, replayed, recorded }),
     }
 }
 
 impl Item {
+    /// Operations in its commands.
+    pub fn writes(&self) -> usize {
+        self.commands.iter().map(|command| command.work.writes().len()).sum()
+    }
+
     /// Answers a peer that forwarded; true for an item that stays.
     fn refuse_peer(&self, group: &Group, failed: ForwardFailed) -> bool {
         match self.origin {

@@ -53,9 +53,16 @@ impl Evidence {
                 found.iter().for_each(|found| self.name(*found));
             }
             Fate::Outcome(
-                Outcome::Refused(Refusal::NotFound | Refusal::OpIdReused | Refusal::SessionExpired)
+                Outcome::Refused(
+                    Refusal::NotFound
+                    | Refusal::OpIdReused
+                    | Refusal::SessionExpired
+                    | Refusal::InBatch { .. },
+                )
                 | Outcome::Written { .. }
-                | Outcome::Deleted { .. },
+                | Outcome::Deleted { .. }
+                | Outcome::Removed { .. }
+                | Outcome::Batch(_),
             )
             | Fate::Unknown
             | Fate::DidNotHappen
@@ -89,7 +96,7 @@ impl Shown {
         let mut shown: BTreeMap<u64, (Token, Option<u64>)> = BTreeMap::new();
         for entry in entries {
             let Some(record) = entry.shows() else { continue };
-            let Some(writer) = history::written_by(&record.value) else { continue };
+            let Some(writer) = history::written_by(record.value()) else { continue };
             let proof = entry.ret.filter(|_| !is_eventual(entry));
             let (_, proven) = shown.entry(writer).or_insert((record.token, proof));
             *proven = (*proven).into_iter().chain(proof).min();

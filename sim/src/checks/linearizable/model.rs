@@ -109,7 +109,8 @@ impl Acked {
                 (version > 0).then_some(Token { version: Version(version), ..*token })
             }
             Outcome::Deleted { record, .. } => Some(record.token),
-            Outcome::Refused(_) => return None,
+            Outcome::Removed { token, .. } => Some(*token),
+            Outcome::Batch(_) | Outcome::Refused(_) => return None,
         };
         entry.sequence().map(|Sequence(sequence)| Acked { sequence, before })
     }
@@ -189,7 +190,7 @@ impl State {
         match (self.live, record) {
             (None, None) => true,
             (Some(live), Some(record)) => {
-                live.is(record.token) && history::written_by(&record.value) == Some(live.writer)
+                live.is(record.token) && history::written_by(record.value()) == Some(live.writer)
             }
             (Some(_), None) | (None, Some(_)) => false,
         }
@@ -202,7 +203,7 @@ impl State {
         }
         let before = self.met(operation)?;
         let (sequence, live) = match outcome {
-            Outcome::Refused(_) => return None,
+            Outcome::Batch(_) | Outcome::Refused(_) => return None,
             Outcome::Written { token, sequence } => {
                 let next = match before.live {
                     None => token.version == Version(1) && token.created == *sequence,
@@ -220,6 +221,11 @@ impl State {
                 let deletes = matches!(operation, Operation::Delete { .. });
                 let next = before.shows(Some(record)) && sequence.0 > earliest(record.token);
                 (sequence.0, (deletes && next).then_some(None)?)
+            }
+            Outcome::Removed { token, sequence } => {
+                let deletes = matches!(operation, Operation::Delete { .. });
+                let next = before.live.is_some_and(|live| live.is(*token));
+                (sequence.0, (deletes && next && sequence.0 > earliest(*token)).then_some(None)?)
             }
         };
         let next = State { passed: sequence, acked: self.acked + 1, live };

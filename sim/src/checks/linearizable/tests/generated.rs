@@ -110,7 +110,7 @@ struct Store {
 
 impl Store {
     fn draw(&mut self, rng: &mut Rng, number: u64) -> Ask {
-        let value = history::value(number);
+        let content = history::value(number).into();
         if rng.ppm(300_000) {
             self.stale = self.row.as_ref().map(|row| row.token);
         }
@@ -122,10 +122,10 @@ impl Store {
         let absent = Expected::Version(Version(0));
         let operation = match rng.below(8) {
             0 | 1 => return Ask::Read { level: ReadLevel::Linearizable },
-            2 => Operation::Put { value },
-            3 => Operation::Create { value },
-            4 => Operation::Update { value, expected },
-            5 => Operation::CompareAndSwap { value, expected: expected.unwrap_or(absent) },
+            2 => Operation::Put { content },
+            3 => Operation::Create { content },
+            4 => Operation::Update { content, expected },
+            5 => Operation::CompareAndSwap { content, expected: expected.unwrap_or(absent) },
             6 => Operation::Delete { expected },
             _ => Operation::Delete { expected: None },
         };
@@ -161,11 +161,7 @@ impl Store {
     fn change(&mut self, operation: &Operation) -> Outcome {
         self.sequence += 1;
         let sequence = Sequence(self.sequence);
-        let (Operation::Create { value }
-        | Operation::Put { value }
-        | Operation::Update { value, .. }
-        | Operation::CompareAndSwap { value, .. }) = operation
-        else {
+        let Some(content) = operation.content() else {
             let record = self.row.take().expect("a deletion of nothing is refused");
             return Outcome::Deleted { record, sequence };
         };
@@ -173,7 +169,7 @@ impl Store {
             None => Token { created: sequence, version: Version(1) },
             Some(Record { token, .. }) => Token { version: Version(token.version.0 + 1), ..*token },
         };
-        self.row = Some(Record { token, value: value.clone() });
+        self.row = Some(Record::plain(token, content.value.clone()));
         Outcome::Written { token, sequence }
     }
 }
@@ -200,6 +196,8 @@ fn spoil(rng: &mut Rng, entries: &mut [Entry]) {
             0 => record.token.version.0 += 1,
             _ => sequence.0 = sequence.0.saturating_sub(1),
         },
+        // Not drawn: these histories are of single operations.
+        Fate::Outcome(Outcome::Removed { .. } | Outcome::Batch(_)) => {}
         Fate::Outcome(Outcome::Refused(refusal)) => match refusal {
             Refusal::AlreadyExists { found } | Refusal::Conflict { found: Some(found), .. } => {
                 found.version.0 += 1;
@@ -207,6 +205,7 @@ fn spoil(rng: &mut Rng, entries: &mut [Entry]) {
             Refusal::Conflict { found: None, .. }
             | Refusal::NotFound
             | Refusal::OpIdReused
+            | Refusal::InBatch { .. }
             | Refusal::SessionExpired => *refusal = Refusal::AlreadyExists { found: token(1, 1) },
         },
         Fate::Unknown | Fate::DidNotHappen => {
