@@ -26,6 +26,7 @@ fn main() {
 /// Acknowledged writes per second of real time.
 fn rate(together: u64) -> u64 {
     let mut world = World::new(3, 1);
+    world.traces = false;
     let leader = world.elect();
     let start = Instant::now();
     let mut writes = 0;
