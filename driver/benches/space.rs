@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use understudy_core::{ActorId, Json, LogSizes, Namespace, Operation, Request};
+use understudy_core::{ActorId, Json, LogSizes, Namespace, Operation, Request, Work, Write};
 use understudy_driver::config::NodeConfig;
 use understudy_driver::driver::Core;
 use understudy_driver::folder::Folder;
@@ -60,11 +60,11 @@ async fn run(core: &Core, storage: &str, writes: u64, folder: &Path) {
     for round in 0..writes / TOGETHER {
         let put = |n: u64| {
             let id = format!("actor-{}", (round * TOGETHER + n * 7919) % ACTORS);
+            let operation = Operation::Put { content: value.clone().into() };
             let request = Request::Write {
                 namespace: Namespace::new("default").unwrap(),
-                id: ActorId::new(id).unwrap(),
                 op: None,
-                operation: Operation::Put { value: value.clone() },
+                work: Work::One(Write { id: ActorId::new(id).unwrap(), operation }),
             };
             core.ask(request, TIMEOUT)
         };
