@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use understudy_core::{ActorId, Json, LogSizes, Namespace, Operation, Request, Work, Write};
 use understudy_driver::config::NodeConfig;
-use understudy_driver::driver::Core;
+use understudy_driver::driver::{Core, OnFatal};
 use understudy_driver::folder::Folder;
 use understudy_driver::start::Recovered;
 
@@ -36,7 +36,8 @@ fn main() {
         Folder::init(&config).expect("an empty folder");
         let (inbox, received) = crossbeam_channel::bounded(1);
         let recovered = Recovered::open(&config).expect("a folder just made");
-        let (core, thread, held) = recovered.start(received, BTreeMap::new()).unwrap();
+        let (core, thread, held) =
+            recovered.start(received, BTreeMap::new(), OnFatal::Exit).unwrap();
         runtime.block_on(run(&core, storage, writes, &folder));
         core.stop();
         thread.join().unwrap();

@@ -140,6 +140,27 @@ pub struct NodeSection {
     pub api: String,
 }
 
+impl ConfigFile {
+    /// Of a member that is found where the cluster's list says, with its data beside the file.
+    pub fn alone(node: u64, cluster: ClusterSection) -> ConfigFile {
+        ConfigFile { data_dir: "data".into(), node, listen_peer: None, listen_api: None, cluster }
+    }
+}
+
+impl ClusterSection {
+    /// With everything else as in production.
+    pub fn new(name: &str, namespaces: &[String], nodes: Vec<NodeSection>) -> ClusterSection {
+        ClusterSection {
+            name: name.to_owned(),
+            namespaces: namespaces.to_vec(),
+            storage: BTreeMap::new(),
+            timing: TimingSection::default(),
+            log: LogSection::default(),
+            nodes,
+        }
+    }
+}
+
 /// A duration as people write it: `50ms`, `2s`, `1m`, `250us`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

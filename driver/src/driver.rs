@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,15 @@ use crate::wal::{Completion, Wal, WalWrite};
 /// The exit code of a process whose replica or disk is not to be trusted further.
 pub const EXIT_FATAL: i32 = 70;
 
+/// What happens when the replica or its disk is not to be trusted further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFatal {
+    /// The process ends with [`EXIT_FATAL`].
+    Exit,
+    /// The core thread ends and answers nothing more; the process is not ours to end.
+    Stop,
+}
+
 /// What the API may ask of the core thread.
 #[derive(Debug)]
 enum Ask {
@@ -51,6 +60,7 @@ enum Ask {
 pub struct Core {
     asks: Sender<Ask>,
     steps: Arc<AtomicU64>,
+    failed: Arc<OnceLock<String>>,
 }
 
 /// Everything the core thread owns or reads from.
@@ -70,6 +80,8 @@ pub struct Parts {
     pub outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
     /// Where damaged data is noted for the next start.
     pub suspect: PathBuf,
+    /// What the end of the replica means for the process.
+    pub on_fatal: OnFatal,
 }
 
 struct Driver {
@@ -80,6 +92,8 @@ struct Driver {
     store: Option<Sender<store::Operation>>,
     outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
     suspect: PathBuf,
+    on_fatal: OnFatal,
+    failed: Arc<OnceLock<String>>,
     /// Whoever waits. At most [`understudy_core::limits::REQUESTS_MAX`]: the core refuses more.
     waiting: HashMap<u64, oneshot::Sender<Response>>,
     requests: u64,
@@ -105,9 +119,10 @@ struct Inlets {
 /// # Errors
 /// When the system gives no thread.
 pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandle<()>)> {
-    let Parts { clock, wal, files, store, inbox, outgoing, suspect } = parts;
+    let Parts { clock, wal, files, store, inbox, outgoing, suspect, on_fatal } = parts;
     let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
     let steps = Arc::new(AtomicU64::new(0));
+    let failed = Arc::new(OnceLock::new());
     let driver = Driver {
         replica,
         clock,
@@ -116,6 +131,8 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
         store: store.as_ref().map(|store| store.ops.clone()),
         outgoing,
         suspect,
+        on_fatal,
+        failed: failed.clone(),
         waiting: HashMap::new(),
         requests: 0,
         steps: steps.clone(),
@@ -136,7 +153,7 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
         // Their queues are gone with the driver, so they end when what was in them is done.
         threads.for_each(|thread| drop(thread.join()));
     })?;
-    Ok((Core { asks, steps }, thread))
+    Ok((Core { asks, steps, failed }, thread))
 }
 
 impl Core {
@@ -173,6 +190,11 @@ impl Core {
         let (reply, answer) = oneshot::channel();
         self.asks.try_send(Ask::View(group, reply)).ok()?;
         tokio::time::timeout(limits::API_GRACE, answer).await.ok()?.ok()?
+    }
+
+    /// Why the core thread has ended, if it did so by itself ([`OnFatal::Stop`]).
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// Turns stepped since the start.
@@ -256,7 +278,7 @@ impl Driver {
             Some((ids, result)) => {
                 self.turn.extend(ids.into_iter().map(|io| Input::Io { io, result: result.clone() }))
             }
-            None => fatal("the log thread has ended; start the node again"),
+            None => self.fatal("the log thread has ended; start the node again"),
         }
     }
 
@@ -264,7 +286,7 @@ impl Driver {
     fn take_done(&mut self, input: Option<Input>) {
         match input {
             Some(input) => self.turn.push(input),
-            None => fatal("the file thread has ended; start the node again"),
+            None => self.fatal("the file thread has ended; start the node again"),
         }
     }
 
@@ -272,7 +294,7 @@ impl Driver {
     fn take_stored(&mut self, completion: Option<store::Completion>) {
         match completion {
             Some((io, result)) => self.turn.push(Input::Store { io, result }),
-            None => fatal("the storage thread has ended; start the node again"),
+            None => self.fatal("the storage thread has ended; start the node again"),
         }
     }
 
@@ -308,6 +330,7 @@ impl Driver {
     /// Carries out every effect of the turn.
     fn perform(&mut self) {
         let mut frames: BTreeMap<NodeId, Vec<Message>> = BTreeMap::new();
+        let mut ended = None;
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Send { to, message } => frames.entry(to).or_default().push(message),
@@ -335,13 +358,33 @@ impl Driver {
                     if damaged {
                         note(&self.suspect, &reason);
                     }
-                    fatal(&reason)
+                    ended = Some(reason);
+                    break;
                 }
             }
+        }
+        if let Some(reason) = ended {
+            return self.fatal(&reason);
         }
         for (to, messages) in frames {
             if let Some(peer) = self.outgoing.get(&to) {
                 peer.send(messages);
+            }
+        }
+    }
+
+    /// Nothing is cleaned up: what the replica holds is not to be trusted, and the log was synced
+    /// before anything was promised. Nothing that comes after in this turn is carried out.
+    fn fatal(&mut self, reason: &str) {
+        match self.on_fatal {
+            OnFatal::Exit => {
+                error!("the node stops: {reason}");
+                std::process::exit(EXIT_FATAL)
+            }
+            OnFatal::Stop => {
+                error!("the store stops: {reason}");
+                let _ = self.failed.set(reason.to_owned());
+                self.stopping = true;
             }
         }
     }
@@ -389,11 +432,4 @@ fn note(suspect: &Path, reason: &str) {
     if let Err(failed) = written {
         error!("cannot write `{}`: {failed}", suspect.display());
     }
-}
-
-/// Nothing is cleaned up: what the replica holds is not to be trusted, and the log was synced
-/// before anything was promised.
-fn fatal(reason: &str) -> ! {
-    error!("the node stops: {reason}");
-    std::process::exit(EXIT_FATAL)
 }

@@ -263,9 +263,18 @@ fn write_folder(path: &Path, identity: &Identity, log: &[DiskOp]) -> std::io::Re
         incarnation: format!("{:016x}", identity.incarnation.0),
     };
     let text = toml::to_string(&file).expect("identity_total: an identity always prints");
-    write_synced(&path.join("identity.new"), text.as_bytes())?;
-    fs::rename(path.join("identity.new"), path.join("identity.toml"))?;
-    sync_dir(path)?;
+    replace_file(&path.join("identity.toml"), text.as_bytes())?;
+    sync_parent(path)
+}
+
+/// Writes the file at `path` durably: after a crash it holds what it held before, or `bytes`.
+///
+/// # Errors
+/// What the system said.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    write_synced(&new, bytes)?;
+    fs::rename(&new, path)?;
     sync_parent(path)
 }
 

@@ -13,6 +13,7 @@ compile_error!("planted bugs are for the simulator; build the driver without `--
 pub mod abort;
 pub mod clock;
 pub mod config;
+pub mod document;
 pub mod driver;
 pub mod files;
 pub mod folder;

@@ -13,7 +13,7 @@ use understudy_core::{NodeId, RecoverError, Replica, Seed};
 
 use crate::clock::Clock;
 use crate::config::NodeConfig;
-use crate::driver::{self, Core, Parts};
+use crate::driver::{self, Core, OnFatal, Parts};
 use crate::folder::{self, Folder};
 use crate::peer::{Batch, Peer};
 use crate::{files, store, wal};
@@ -71,6 +71,7 @@ impl Recovered {
         self,
         inbox: Receiver<Batch>,
         outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
+        on_fatal: OnFatal,
     ) -> anyhow::Result<(Core, JoinHandle<()>, Folder)> {
         let Recovered { folder, replica, backend, seed: _, clock, data_dir } = self;
         let wal = wal::start(folder.files(), replica.segment_bytes())
@@ -79,7 +80,7 @@ impl Recovered {
         let store = backend.map(|backend| store::start(backend, data_dir));
         let store = store.transpose().context("cannot start the store thread")?;
         let suspect = folder.suspect();
-        let parts = Parts { clock, wal, files, store, inbox, outgoing, suspect };
+        let parts = Parts { clock, wal, files, store, inbox, outgoing, suspect, on_fatal };
         let (core, thread) =
             driver::start(replica, parts).context("cannot start the core thread")?;
         Ok((core, thread, folder))

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 use understudy_core::NodeId;
+use understudy_driver::driver::OnFatal;
 use understudy_driver::start::Recovered;
 
 use crate::api::{self, Api};
@@ -91,7 +92,7 @@ async fn run(config: NodeConfig, recovered: Recovered) -> anyhow::Result<()> {
         .collect();
     let backups = api::backup::Source::new(config.cluster.clone(), recovered.backend.as_ref());
     let outlets = outgoing.iter().map(|(&node, peer)| (node, Box::new(peer.clone()) as _));
-    let (core, thread, folder) = recovered.start(received, outlets.collect())?;
+    let (core, thread, folder) = recovered.start(received, outlets.collect(), OnFatal::Exit)?;
     drop(tokio::spawn(peers::listen(peer_listener, own, inbox, outgoing)));
 
     let members: Vec<(NodeId, String)> =

@@ -1,0 +1,62 @@
+//! Rust client of Understudy, and the same API as a store inside the process.
+//!
+//! ```no_run
+//! use serde::{Deserialize, Serialize};
+//! use understudy_client::{Client, Error, Level, Scan};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Cart {
+//!     items: Vec<String>,
+//! }
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let store = Client::connect(["127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403"]).await?;
+//! let written = store.put("carts", "42", &Cart { items: vec!["tea".into()] }).await?;
+//! let cart = store.get::<Cart>("carts", "42").await?.expect("it was just written");
+//! assert_eq!(cart.token, written.token);
+//! store.compare_and_swap("carts", "42", &Cart { items: vec![] }, cart.token).await?;
+//! let recent = store.get_with::<Cart>("carts", "42", Level::Session).await?;
+//! # let _ = recent;
+//! let mut pages = std::pin::pin!(store.scan::<Cart>("carts", Scan::all()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # One API, two places
+//! [`Client::connect`] speaks to a cluster, [`Client::open`] keeps a folder in this process. What comes
+//! back is the same type, so an application changes its construction and nothing else.
+//!
+//! # Exactly once
+//! Every write gets a name before it is first sent: a place in a session that the store minted. It is
+//! repeated under that name, at one node after the other, until its outcome is known or the deadline
+//! comes; however often it is sent it happens once. [`Error::certainty`] says what is known when there
+//! is no outcome.
+//!
+//! # Dropping a future
+//! A call that is dropped before it is done leaves nothing behind in the client: other calls on the
+//! same connection go on, and its answer is thrown away. A write that was dropped may have happened or
+//! may yet, as if its answer had been [`Certainty::Unknown`], and this client never repeats it. If you
+//! must know later, write under a key of your own ([`Client::under`]) and repeat it.
+//!
+//! # What is deliberately absent
+//! Decisions about whom to ask and when to try again: they are in `understudy-plan`, pure, and the
+//! simulator drives them too. A change feed: it comes with a later version.
+#![forbid(unsafe_code)]
+
+mod backend;
+pub mod blocking;
+mod client;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod error;
+mod options;
+mod remote;
+mod types;
+
+pub use client::{Client, Store};
+pub use error::{Certainty, Error};
+pub use options::Options;
+pub use types::{
+    Change, Content, Deleted, Expected, IntoContent, Level, Page, Receipt, Record, Scan, Token,
+    Write, Written,
+};
