@@ -19,7 +19,7 @@ demo:
 
 # With RocksDB, which is C++: a quarter of an hour the first time.
 test:
-	@scripts/setup.sh --rocksdb
+	@scripts/setup.sh --rocksdb --python
 	cargo xtask ci
 
 fix:

@@ -4,17 +4,21 @@
 #
 #   scripts/setup.sh             for the plain build
 #   scripts/setup.sh --rocksdb   also for `--features understudy-node/rocksdb`
+#   scripts/setup.sh --python    also for the tests that are clients in Python
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 rocksdb=false
-case "${1:-}" in
-    '') ;;
-    --rocksdb) rocksdb=true ;;
-    *) say "unknown argument $1; there is only --rocksdb"; exit 2 ;;
-esac
+python=false
+for argument in "$@"; do
+    case "$argument" in
+        --rocksdb) rocksdb=true ;;
+        --python) python=true ;;
+        *) say "unknown argument $argument; there are --rocksdb and --python"; exit 2 ;;
+    esac
+done
 
 # The library that reads C headers, with the headers that belong to it: on Debian only the -dev
 # package has both, and only it brings the name without a version.
@@ -51,7 +55,23 @@ if $rocksdb; then
     have c++ || missing+=(g++)
     have_libclang || missing+=(libclang-dev)
 fi
+if $python; then
+    # Debian's python3 alone makes no environment that has pip.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+fi
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+
+# Outside the checkout, like the build. Made anew when the list of packages has changed.
+if $python; then
+    wanted="$(dirname "$0")/../node/tests/python/requirements.txt"
+    environment="${XDG_CACHE_HOME:-$HOME/.cache}/understudy/python"
+    if ! cmp -s "$wanted" "$environment/installed.txt"; then
+        say "installing Python packages for the tests into $environment"
+        python3 -m venv "$environment"
+        "$environment/bin/pip" install -q --disable-pip-version-check -r "$wanted"
+        cp "$wanted" "$environment/installed.txt"
+    fi
+fi
 
 # The toolchain in rust-toolchain.toml, by rustup.
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"

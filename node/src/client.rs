@@ -60,7 +60,7 @@ pub struct Refusal {
     /// A sentence for people.
     pub detail: String,
     /// `refused` or `unknown`.
-    pub outcome: String,
+    pub certainty: String,
 }
 
 impl Client {
@@ -247,7 +247,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| Refusal {
             code: "http".to_owned(),
             detail: format!("the answer was HTTP {}", self.status),
-            outcome: "unknown".to_owned(),
+            certainty: "unknown".to_owned(),
         })
     }
 

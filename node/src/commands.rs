@@ -168,7 +168,7 @@ fn refused(reply: &Reply, json: bool) -> ExitCode {
     } else {
         eprintln!("understudy: {} ({})", refusal.detail, refusal.code);
     }
-    match refusal.outcome.as_str() {
+    match refusal.certainty.as_str() {
         "refused" => ExitCode::FAILURE,
         _ => ExitCode::from(EXIT_UNKNOWN),
     }

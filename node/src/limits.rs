@@ -29,10 +29,61 @@ pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Longest wait before dialing again.
 pub const PEER_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Connections of the HTTP API; more wait in the system's queue.
-pub const API_CONNECTIONS_MAX: usize = 1024;
-/// From the first byte of a request, or the end of the one before, to the end of its header.
+/// Client connections; one more is turned away. Fewer where the system allows fewer open files.
+pub const API_CONNECTIONS_MAX: usize = 16 * 1024;
+/// Open files that are not client connections, amply: segments, checkpoints, peers, RocksDB's.
+pub const OTHER_FILES_MAX: usize = 2048;
+/// What a client that was turned away hears as the time to wait.
+pub const API_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// From the first byte of a request to the end of its header.
 pub const API_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request for so long is closed; in HTTP/2, told to go.
+pub const API_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that takes nothing of its answer for so long is given up.
+pub const API_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection that was told to go may take.
+pub const API_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a connection is looked at for all of that, at least.
+pub const API_WATCH_EVERY: Duration = Duration::from_secs(5);
+/// Requests at once on one HTTP/2 connection; the client keeps further ones to itself.
+pub const STREAMS_MAX: u32 = 256;
+/// Calls at once in the pipelines of one connection; further ones are not read.
+pub const IN_FLIGHT_MAX: usize = 1024;
+/// Answers in one message of a pipeline.
+pub const PIPELINE_ANSWERS_MAX: usize = 256;
+/// Bytes of the answers in one message of a pipeline (soft: the one that crosses it still goes in).
+pub const PIPELINE_BYTES_SOFT: usize = 512 * 1024;
+/// Bytes of one gRPC message, unpacked.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one HTTP/2 frame.
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes that a client may send on one stream before they are taken.
+pub const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
+/// Bytes that a client may send on all streams of one connection before they are taken.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Bytes of an answer that wait in a stream for its client to take them.
+pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
+/// How often a silent HTTP/2 connection is asked whether its client is still there.
+pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+/// And how long it may take to say so.
+pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Actors on a page of a scan that says no number.
+pub const PAGE_DEFAULT: usize = 100;
+/// Bytes of a body of JSON with a batch in it: its documents, ids, and what is around them.
+pub const BATCH_BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Reads in one batch.
+pub const BATCH_READS_MAX: usize = 1000;
+/// Operations of one batch that are under way at once.
+pub const BATCH_CONCURRENCY: usize = 128;
+/// Bytes of documents in the answer to a batch (soft: the one that crosses it still goes in). gRPC
+/// clients take 4 MiB unless told otherwise.
+pub const BATCH_ANSWER_BYTES_SOFT: usize = 2 * 1024 * 1024;
+/// Answers shorter than this are not compressed.
+pub const COMPRESS_BYTES_MIN: u64 = 1024;
+/// Most of a call's deadline that is kept for the way back.
+pub const WAY_BACK_MAX: Duration = Duration::from_millis(50);
+/// How often the gRPC health service looks whether the node is ready.
+pub const HEALTH_EVERY: Duration = Duration::from_millis(250);
 /// To send the whole body.
 pub const API_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a refused body that are read and thrown away, so that the client gets to hear why.
@@ -41,8 +92,8 @@ pub const API_DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const API_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// How long a request waits unless it says otherwise.
 pub const API_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for open requests to end when the node stops.
-pub const STOP_GRACE: Duration = Duration::from_millis(500);
+/// Time for what clients have begun to end when the node stops.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Records of a backup between the thread that makes them and the client's connection.
 pub const BACKUP_QUEUE_MAX: usize = 16;
@@ -78,7 +129,15 @@ pub const GAPS_MAX: usize = 100_000;
 
 const _: () = {
     assert!(PEER_INBOX_BYTES_MAX >= core::FRAME_BYTES_MAX);
-    assert!(core::VALUE_BYTES_MAX < API_DRAIN_BYTES_MAX);
+    assert!(BATCH_BODY_BYTES_MAX < API_DRAIN_BYTES_MAX);
+    assert!(core::BATCH_WRITES_BYTES_MAX < BATCH_BODY_BYTES_MAX);
+    assert!(core::BATCH_WRITES_BYTES_MAX + core::VALUE_BYTES_MAX < MESSAGE_BYTES_MAX);
+    // One document always fits, and its stream never waits for the connection's window alone.
+    assert!(2 * core::VALUE_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(HTTP2_STREAM_WINDOW < HTTP2_CONNECTION_WINDOW);
+    // A single connection cannot take all of the core's places.
+    assert!(2 * IN_FLIGHT_MAX <= core::REQUESTS_MAX);
+    assert!(API_HEADER_TIMEOUT.as_nanos() < API_IDLE_TIMEOUT.as_nanos());
     assert!(core::VALUE_BYTES_MAX < ANSWER_BYTES_MAX);
     // An id of the greatest length, all of it percent-encoded, fits into a request line.
     assert!(3 * core::ID_BYTES_MAX + core::NAMESPACE_BYTES_MAX < API_HEADER_BYTES_MAX);

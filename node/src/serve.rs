@@ -17,6 +17,7 @@ use understudy_core::NodeId;
 use understudy_driver::driver::OnFatal;
 use understudy_driver::start::Recovered;
 
+use crate::api::front::Front;
 use crate::api::{self, Api};
 use crate::config::{Member, NodeConfig};
 use crate::folder::Folder;
@@ -97,9 +98,16 @@ async fn run(config: NodeConfig, recovered: Recovered) -> anyhow::Result<()> {
 
     let members: Vec<(NodeId, String)> =
         config.members.iter().map(|(node, member)| (*node, member.api.clone())).collect();
-    let api = Arc::new(Api { core: core.clone(), node: config.node, members, backups });
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(api::server::serve(api_listener, api::router(api), stopped));
+    let api = Arc::new(Api {
+        core: core.clone(),
+        node: config.node,
+        members,
+        backups,
+        ids: api::ops::Ids::new(config.node, seed),
+        stop: stopped.clone(),
+    });
+    let server = tokio::spawn(api::server::serve(api_listener, Front::new(&api), stopped));
     info!(
         "node {} serves clients at http://{} and peers at {}",
         config.node, config.listen_api, config.listen_peer

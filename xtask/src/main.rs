@@ -12,6 +12,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   fix      format, and apply clippy's suggestions
   mutants [ARGS]     hunt for every planted bug with both judges; --list names them
   mutant-sim [ARGS]  the simulator with planted bugs, such as `mutant-sim replay 7 --mutant NAME`
+  openapi [N]        N made-up requests for each operation of the OpenAPI document against a node
   purity   the core's dependency tree holds no clock, IO or entropy that is not argued for
 ";
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
                 && cargo(&["clippy", "--workspace", "--fix", "--allow-dirty", "--allow-staged"])
         }
         Some("purity") => purity::check(),
+        Some("openapi") => openapi(),
         Some("mutants") => mutants(),
         Some("mutant-sim") => mutant_sim(&[], &env::args().skip(2).collect::<Vec<_>>()),
         _ => {
@@ -48,6 +50,22 @@ fn ci() -> bool {
         && cargo(&["test", "--workspace", ROCKSDB])
         // What a binary without it says. The rest is the same code.
         && cargo(&["test", "--workspace", "--lib", "without_rocksdb"])
+}
+
+/// The same as in `ci`, with more requests.
+fn openapi() -> bool {
+    let examples = env::args().nth(2).unwrap_or_else(|| "200".to_owned());
+    let test = [
+        "test",
+        "-p",
+        "understudy-node",
+        "--test",
+        "node",
+        "made_up_requests",
+        "--",
+        "--nocapture",
+    ];
+    cargo_with(&test, &[("UNDERSTUDY_OPENAPI_EXAMPLES", &examples), ("CI", "true")])
 }
 
 /// The full table, unless told otherwise.

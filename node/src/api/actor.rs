@@ -1,6 +1,6 @@
 //! The five operations on one actor.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
@@ -8,14 +8,15 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use axum::response::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use understudy_core::{
-    self as core, ActorId, Answer, Expected, Json, Namespace, NodeId, OpId, Operation, Outcome,
-    ReadLevel, Record, Seed, Sequence, Token, Version,
+    self as core, ActorId, Expected, Namespace, OpId, Operation, Outcome, ReadLevel, Record,
+    Sequence, Token, Version, Write,
 };
 
-use crate::api::Api;
-use crate::api::problem::Problem;
+use crate::api::metadata;
+use crate::api::ops::{self, Done, Found};
+use crate::api::problem::{Problem, codes};
 use crate::api::request::{self, Precondition, Target};
-use crate::{clock, folder};
+use crate::api::{Api, status};
 
 /// The bare version, from 1.
 pub const VERSION: HeaderName = HeaderName::from_static("understudy-version");
@@ -30,6 +31,11 @@ pub const AGE: HeaderName = HeaderName::from_static("understudy-age-ms");
 pub const OPERATION: HeaderName = HeaderName::from_static("understudy-operation");
 /// `true` when the outcome was recorded before this request.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The committed time until which a repeat is recognised.
+pub const REMEMBERED: HeaderName = HeaderName::from_static("idempotency-expires");
+/// The committed time from which the actor may go by itself, in Unix milliseconds.
+pub const EXPIRES_AT: HeaderName = HeaderName::from_static("understudy-expires-at-ms");
 
 /// What a path segment may hold as it is (RFC 3986 §2.3).
 pub const SEGMENT: &AsciiSet =
@@ -47,14 +53,14 @@ pub async fn create(
     let pairs = request::query(request.uri(), &["id", "timeout_ms"])?;
     if request::precondition(request.headers(), &[])? != Precondition::Any {
         let detail = "a create has no precondition: it fails if the actor exists";
-        return Err(Problem::bad("bad_precondition", detail));
+        return Err(Problem::new(&codes::BAD_PRECONDITION, detail));
     }
     let terms = Terms::of(&request, &pairs)?;
     let id = match request::parameter(&pairs, "id") {
         Some(id) => request::actor_id(id)?,
-        None => generated_id(api.node, terms.op.as_ref())?,
+        None => api.ids.next(terms.op.as_ref())?,
     };
-    let content = request::document(request).await?.into();
+    let content = request::content(request).await?;
     write(api, Target { namespace, id }, terms, Operation::Create { content }).await
 }
 
@@ -66,7 +72,7 @@ pub async fn put(api: &Api, target: Target, request: Request<Body>) -> Result<Re
     let pairs = request::query(request.uri(), &["expected_version", "timeout_ms"])?;
     let precondition = request::precondition(request.headers(), &pairs)?;
     let terms = Terms::of(&request, &pairs)?;
-    let content = request::document(request).await?.into();
+    let content = request::content(request).await?;
     let operation = match precondition {
         Precondition::Any => Operation::Put { content },
         Precondition::Absent => Operation::Create { content },
@@ -90,7 +96,7 @@ pub async fn delete(
         Precondition::Any | Precondition::Present => None,
         Precondition::Equals(Expected::Version(Version(0))) | Precondition::Absent => {
             let detail = "an absent actor cannot be deleted; expect a version of 1 or more";
-            return Err(Problem::bad("bad_precondition", detail));
+            return Err(Problem::new(&codes::BAD_PRECONDITION, detail));
         }
         Precondition::Equals(expected) => Some(expected),
     };
@@ -112,13 +118,7 @@ pub async fn read(
     let level = request::level(&pairs)?;
     let wait = request::wait(headers, &pairs)?;
     let Target { namespace, id } = target;
-    let body = core::Request::Read { namespace, id, level };
-    let Answer::Read { record, applied, sequence, age } = api.core.ask(body, wait).await? else {
-        return Err(core::Failure::Unknown.into());
-    };
-    let Some(record) = record else {
-        return Err(core::Failure::Refused(core::Refusal::NotFound).into());
-    };
+    let Found { record, at } = ops::read(api, namespace, id, level, wait).await?;
     let token = record.token;
     let seen = request::has(headers, token)?;
     let mut response = if seen {
@@ -126,14 +126,14 @@ pub async fn read(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        document(StatusCode::OK, record.value())
+        document(StatusCode::OK, &record)
     };
     let headers = response.headers_mut();
     version_headers(headers, token);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(APPLIED, HeaderValue::from(applied));
-    headers.insert(SEQUENCE, HeaderValue::from(sequence.0));
-    if let (ReadLevel::Session { .. } | ReadLevel::Eventual, Some(age)) = (level, age) {
+    headers.insert(APPLIED, HeaderValue::from(at.applied));
+    headers.insert(SEQUENCE, HeaderValue::from(at.sequence.0));
+    if let (ReadLevel::Session { .. } | ReadLevel::Eventual, Some(age)) = (level, at.age) {
         headers.insert(AGE, HeaderValue::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
     }
     Ok(response)
@@ -160,25 +160,38 @@ async fn write(
 ) -> Result<Response, Problem> {
     let Target { namespace, id } = target;
     let location = location(&namespace, &id);
-    let body = core::Request::write(namespace, id, terms.op, operation);
-    let Answer::Done { op, outcome, replayed, .. } = api.core.ask(body, terms.wait).await? else {
-        return Err(core::Failure::Unknown.into());
-    };
-    let mut response = match outcome {
-        Outcome::Written { token, sequence } => written(token, sequence, &location),
-        Outcome::Deleted { record, sequence } => deleted(&record, sequence),
-        // Of a batch, which is not asked for here.
-        Outcome::Removed { .. } | Outcome::Batch(_) => return Err(core::Failure::Unknown.into()),
-        Outcome::Refused(refusal) => return Err(core::Failure::Refused(refusal).into()),
+    let one = Write { id, operation };
+    let ttl = ops::ttl(&one);
+    let done = ops::write(api, namespace, terms.op, one, terms.wait).await?;
+    let mut response = match &done.outcome {
+        Outcome::Written { token, sequence } => written(*token, *sequence, &location),
+        Outcome::Deleted { record, sequence } => deleted(record, *sequence),
+        // Of a batch, which is not asked for here; refusals are problems already.
+        Outcome::Removed { .. } | Outcome::Batch(_) | Outcome::Refused(_) => {
+            return Err(core::Failure::Unknown.into());
+        }
     };
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&op.to_string()) {
+    if let Some(expires) = ops::expires(done.recorded, ttl) {
+        headers.insert(EXPIRES_AT, HeaderValue::from(expires.0));
+    }
+    receipt(headers, &done);
+    Ok(response)
+}
+
+/// What is recorded of a write.
+fn receipt(headers: &mut HeaderMap, done: &Done) {
+    if let Ok(value) = HeaderValue::from_str(&done.op.to_string()) {
         headers.insert(OPERATION, value);
     }
-    if replayed {
+    if done.replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(response)
+    let until = done.remembered_until.map(|time| UNIX_EPOCH + Duration::from_millis(time.0));
+    let until = until.map(|time| HeaderValue::from_str(&httpdate::fmt_http_date(time)));
+    if let Some(Ok(value)) = until {
+        headers.insert(REMEMBERED, value);
+    }
 }
 
 fn written(token: Token, sequence: Sequence, location: &str) -> Response {
@@ -197,17 +210,23 @@ fn written(token: Token, sequence: Sequence, location: &str) -> Response {
 }
 
 fn deleted(record: &Record, sequence: Sequence) -> Response {
-    let mut response = document(StatusCode::OK, record.value());
+    let mut response = document(StatusCode::OK, record);
     let headers = response.headers_mut();
     version_headers(headers, record.token);
     headers.insert(SEQUENCE, HeaderValue::from(sequence.0));
     response
 }
 
-fn document(status: StatusCode, value: &Json) -> Response {
-    let mut response = Response::new(Body::from(value.as_bytes().to_vec()));
+/// The document of a record, with what is beside it in headers.
+fn document(status: StatusCode, record: &Record) -> Response {
+    let mut response = Response::new(Body::from(record.value().as_bytes().to_vec()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    metadata::write(headers, record.metadata());
+    if let Some(expires) = record.expires() {
+        headers.insert(EXPIRES_AT, HeaderValue::from(expires.0));
+    }
     response
 }
 
@@ -229,24 +248,19 @@ pub fn location(namespace: &Namespace, id: &ActorId) -> String {
     format!("/v1/namespaces/{namespace}/actors/{id}")
 }
 
-/// Time, node and random bits (S0-034). A named operation must have the same payload at every
-/// retry, at whichever node it arrives, so there the id follows from the name alone.
-fn generated_id(node: NodeId, op: Option<&OpId>) -> Result<ActorId, Problem> {
-    let id = match op {
-        None => {
-            let random = folder::random().map_err(|error| {
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                let title = "No random bytes";
-                Problem::new(status, "no_randomness", title, error.to_string())
-            })?;
-            format!("{:012x}-{node}-{random:016x}", clock::wall().0)
-        }
-        Some(op) => {
-            let name = op.to_string();
-            let hash = |seed| Seed(seed).child(&name).0;
-            let time = op.time().unwrap_or_default().0;
-            format!("{time:012x}-k-{:016x}{:016x}", hash(1), hash(2))
-        }
-    };
-    request::actor_id(&id)
+/// `POST …/sessions`.
+///
+/// # Errors
+/// A problem.
+pub async fn open_session(
+    api: &Api,
+    namespace: Namespace,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let pairs = request::query(request.uri(), &["timeout_ms"])?;
+    let wait = request::wait(request.headers(), &pairs)?;
+    let session = ops::open_session(api, namespace, wait).await?;
+    let mut response = status::json(&serde_json::json!({ "session": session.to_string() }));
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
 }

@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use hyper::body::Frame;
 use tokio::sync::{Semaphore, mpsc};
@@ -28,7 +28,7 @@ use understudy_core::{
 };
 
 use crate::api::Api;
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, codes};
 use crate::backup::container::{RECORD_BYTES_MAX, Writer};
 use crate::backup::{self, Header, Section};
 use crate::config::StorageWord;
@@ -138,8 +138,7 @@ async fn level(api: &Api, namespace: &Namespace) -> Result<u64, Problem> {
     match api.core.ask(body, limits::API_TIMEOUT).await {
         Ok(Answer::Read { applied, .. }) => Ok(applied),
         // A read changes nothing, so nothing about it is unknown.
-        Ok(Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_))
-        | Err(Failure::Unknown) => Err(Failure::Unavailable.into()),
+        Ok(_) | Err(Failure::Unknown) => Err(Failure::Unavailable.into()),
         Err(failure) => Err(failure.into()),
     }
 }
@@ -172,8 +171,7 @@ fn count(meta: &Meta) -> u64 {
 }
 
 fn unavailable(detail: &str) -> Problem {
-    let title = "No backup from this node now";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail)
+    Problem::new(&codes::UNAVAILABLE, detail)
 }
 
 fn header(config: &ClusterConfig, node: u64, states: &[State]) -> Header {

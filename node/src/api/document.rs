@@ -5,6 +5,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use understudy_core::{Json, limits};
 
+use crate::api::problem::{Problem, codes};
+use crate::api::request;
+
 /// Checks `bytes` without building anything from them, and wraps them unchanged.
 ///
 /// # Errors
@@ -28,6 +31,17 @@ pub fn check(bytes: &[u8]) -> Result<Json, String> {
         }
     })?;
     Ok(Json::new(bytes))
+}
+
+/// Checks the size too.
+///
+/// # Errors
+/// A problem.
+pub fn checked(bytes: &[u8]) -> Result<Json, Problem> {
+    if bytes.len() > limits::VALUE_BYTES_MAX {
+        return Err(request::too_large(bytes.len(), limits::VALUE_BYTES_MAX));
+    }
+    check(bytes).map_err(|detail| Problem::new(&codes::INVALID_JSON, detail))
 }
 
 /// Visits every value with the parser's own depth limit on; `serde::de::IgnoredAny` would skip

@@ -1,28 +1,37 @@
-//! Every refusal as `application/problem+json` (RFC 9457), with a word for programs and whether the
-//! request took effect.
+//! Every refusal: as `application/problem+json` (RFC 9457) over HTTP, as a status with details over
+//! gRPC, with a word for programs and whether the request took effect.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use understudy_core::{Certainty, Failure, Refusal};
+use understudy_core::{Certainty, Failure, Refusal, Token};
+use understudy_proto::v1;
+
+pub mod codes;
+pub mod pages;
+
+use codes::Code;
 
 /// The media type of every problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// One refusal.
+/// One refusal. Boxed: it is the smaller half of every result.
 #[derive(Debug)]
-pub struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    code: &'static Code,
     detail: String,
-    outcome: Certainty,
-    allow: Option<&'static str>,
+    certainty: Certainty,
+    allow: Option<String>,
     retry_after: Option<Duration>,
+    found: Option<Token>,
+    failed: Option<(u32, &'static str)>,
     instance: Option<String>,
 }
 
@@ -33,165 +42,209 @@ struct Page<'a> {
     status: u16,
     detail: &'a str,
     code: &'a str,
-    outcome: &'a str,
+    certainty: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_place: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
 }
 
 impl Problem {
     /// A request that is refused before it reaches the replica.
-    pub fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Problem {
-        Problem {
-            status,
+    pub fn new(code: &'static Code, detail: impl Into<String>) -> Problem {
+        Problem(Box::new(Parts {
             code,
-            title,
             detail: detail.into(),
-            outcome: Certainty::Refused,
+            certainty: Certainty::Refused,
             allow: None,
             retry_after: None,
+            found: None,
+            failed: None,
             instance: None,
-        }
-    }
-
-    /// A request that breaks a rule of its form.
-    pub fn bad(code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, code, "The request is malformed", detail)
+        }))
     }
 
     /// A path that leads nowhere.
     pub fn route() -> Problem {
         Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown_route",
-            "There is no such path",
+            &codes::UNKNOWN_ROUTE,
             "actors are at `/v1/namespaces/{namespace}/actors/{id}`; write `/` inside an id as `%2F`",
         )
     }
 
     /// A method that the path does not know.
-    pub fn method(method: &Method, allow: &'static str) -> Problem {
+    pub fn method(method: &Method, allow: String) -> Problem {
         let detail = format!("`{method}` is not possible here; use one of {allow}");
-        let title = "The method is not allowed";
-        let status = StatusCode::METHOD_NOT_ALLOWED;
-        Problem { allow: Some(allow), ..Problem::new(status, "method_not_allowed", title, detail) }
-    }
-
-    /// A request whose rest did not come.
-    pub fn late(detail: &str) -> Problem {
-        let title = "The request did not arrive in time";
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", title, detail)
+        let mut problem = Problem::new(&codes::METHOD_NOT_ALLOWED, detail);
+        problem.0.allow = Some(allow);
+        problem
     }
 
     /// A limit of this node is reached; it says when to ask again.
-    pub fn busy(detail: &str, retry_after: Duration) -> Problem {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let problem = Problem::new(status, "busy", "The node is busy", detail);
-        Problem { retry_after: Some(retry_after), ..problem }
+    pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Problem {
+        let mut problem = Problem::new(&codes::BUSY, detail);
+        problem.0.retry_after = Some(retry_after);
+        problem
     }
 
     /// Names the path it happened at.
     #[must_use]
-    pub fn at(self, instance: String) -> Problem {
-        Problem { instance: Some(instance), ..self }
+    pub fn at(mut self, instance: String) -> Problem {
+        self.0.instance = Some(instance);
+        self
     }
 
-    fn page(&self) -> Vec<u8> {
+    /// Its kind.
+    pub fn code(&self) -> &'static Code {
+        self.0.code
+    }
+
+    /// The body of the answer, without a line break at its end.
+    pub fn json(&self) -> Vec<u8> {
         let page = Page {
-            r#type: format!("urn:understudy:problem:{}", self.code),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.code,
-            outcome: match self.outcome {
+            r#type: pages::path(self.0.code),
+            title: self.0.code.title,
+            status: self.0.code.http.as_u16(),
+            detail: &self.0.detail,
+            code: self.0.code.word,
+            certainty: match self.0.certainty {
                 Certainty::Refused => "refused",
                 Certainty::Unknown => "unknown",
             },
-            retry_after_ms: self
-                .retry_after
-                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-            instance: self.instance.as_deref(),
+            retry_after_ms: self.0.retry_after.map(milliseconds),
+            found: self.0.found.map(|token| token.to_string()),
+            failed_place: self.0.failed.map(|(place, _)| place),
+            cause: self.0.failed.map(|(_, cause)| cause),
+            instance: self.0.instance.as_deref(),
         };
-        let mut bytes = serde_json::to_vec(&page).expect("problem_total: a problem always prints");
-        bytes.push(b'\n');
-        bytes
+        serde_json::to_vec(&page).expect("problem_total: a problem always prints")
     }
 
     /// The whole answer as it goes over the wire, for refusals made outside the router.
     pub fn to_http1(&self) -> Vec<u8> {
-        let page = self.page();
-        let reason = self.status.canonical_reason().unwrap_or_default();
+        let page = self.json();
+        let reason = self.0.code.http.canonical_reason().unwrap_or_default();
+        let retry = self.retry_after_seconds().map(|wait| format!("retry-after: {wait}\r\n"));
         let mut bytes = format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n",
-            self.status.as_u16(),
-            page.len()
+             {}connection: close\r\n\r\n",
+            self.0.code.http.as_u16(),
+            page.len() + 1,
+            retry.unwrap_or_default()
         )
         .into_bytes();
         bytes.extend_from_slice(&page);
+        bytes.push(b'\n');
         bytes
+    }
+
+    fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = self.0.retry_after?;
+        Some(u64::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX))
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Where a failure stands in the table.
+fn code(failure: &Failure) -> &'static Code {
+    match failure {
+        Failure::Refused(refusal) => refusal_code(refusal),
+        Failure::OpIdFromFuture => &codes::IDEMPOTENCY_KEY_FROM_FUTURE,
+        Failure::UnknownNamespace => &codes::UNKNOWN_NAMESPACE,
+        Failure::Busy { .. } => &codes::BUSY,
+        Failure::Unavailable | Failure::Behind { .. } => &codes::UNAVAILABLE,
+        Failure::Unknown => &codes::UNKNOWN,
+    }
+}
+
+fn refusal_code(refusal: &Refusal) -> &'static Code {
+    match refusal {
+        Refusal::AlreadyExists { .. } => &codes::ALREADY_EXISTS,
+        Refusal::NotFound => &codes::NOT_FOUND,
+        Refusal::Conflict { .. } => &codes::CONFLICT,
+        Refusal::OpIdReused => &codes::IDEMPOTENCY_KEY_REUSED,
+        Refusal::SessionExpired => &codes::SESSION_EXPIRED,
+        Refusal::InBatch { .. } => &codes::BATCH_REFUSED,
+    }
+}
+
+fn found(refusal: &Refusal) -> Option<Token> {
+    match refusal {
+        Refusal::AlreadyExists { found } => Some(*found),
+        Refusal::Conflict { found, .. } => *found,
+        Refusal::InBatch { refusal, .. } => found(refusal),
+        Refusal::NotFound | Refusal::OpIdReused | Refusal::SessionExpired => None,
     }
 }
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
-        let (status, title) = match &failure {
-            Failure::Refused(Refusal::AlreadyExists { .. }) => {
-                (StatusCode::CONFLICT, "The actor exists")
+        let mut problem = Problem::new(code(&failure), failure.to_string());
+        problem.0.certainty = failure.certainty();
+        match &failure {
+            Failure::Busy { retry_after, .. } => problem.0.retry_after = Some(*retry_after),
+            Failure::Refused(refusal) => {
+                problem.0.found = found(refusal);
+                if let Refusal::InBatch { place, refusal } = refusal {
+                    problem.0.failed = Some((*place, refusal_code(refusal).word));
+                }
             }
-            Failure::Refused(Refusal::NotFound) => {
-                (StatusCode::NOT_FOUND, "There is no such actor")
-            }
-            Failure::Refused(Refusal::Conflict { .. }) => {
-                (StatusCode::PRECONDITION_FAILED, "The actor is not as expected")
-            }
-            Failure::Refused(Refusal::OpIdReused) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was used before")
-            }
-            Failure::Refused(Refusal::InBatch { .. }) => {
-                (StatusCode::CONFLICT, "An operation of the batch was refused")
-            }
-            Failure::Refused(Refusal::SessionExpired) => {
-                (StatusCode::CONFLICT, "The idempotency key has expired")
-            }
-            Failure::OpIdFromFuture => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key is from the future")
-            }
-            Failure::UnknownNamespace => (StatusCode::NOT_FOUND, "There is no such namespace"),
-            Failure::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "The node is busy"),
-            Failure::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "No leader in time"),
-            Failure::Behind { .. } => (StatusCode::SERVICE_UNAVAILABLE, "The node is behind"),
-            Failure::Unknown => (StatusCode::GATEWAY_TIMEOUT, "No answer in time"),
+            _ => {}
+        }
+        problem
+    }
+}
+
+impl From<Problem> for v1::Problem {
+    fn from(problem: Problem) -> v1::Problem {
+        let certainty = match problem.0.certainty {
+            Certainty::Refused => v1::Certainty::Refused,
+            Certainty::Unknown => v1::Certainty::Unknown,
         };
-        let retry_after = match &failure {
-            Failure::Busy { retry_after, .. } => Some(*retry_after),
-            _ => None,
-        };
-        let outcome = failure.certainty();
-        let problem = Problem::new(status, failure.code(), title, failure.to_string());
-        Problem { outcome, retry_after, ..problem }
+        v1::Problem {
+            code: problem.0.code.word.to_owned(),
+            certainty: certainty.into(),
+            message: problem.0.detail,
+            retry_after_ms: problem.0.retry_after.map(milliseconds),
+            found: problem.0.found.map(|Token { created, version }| v1::Token {
+                created: created.0,
+                version: version.0,
+            }),
+            failed_place: problem.0.failed.map(|(place, _)| place),
+            cause: problem.0.failed.map(|(_, cause)| cause.to_owned()),
+        }
+    }
+}
+
+impl From<Problem> for tonic::Status {
+    fn from(problem: Problem) -> tonic::Status {
+        understudy_proto::status(problem.0.code.grpc, problem.into())
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.page()));
-        *response.status_mut() = self.status;
+        let mut page = self.json();
+        page.push(b'\n');
+        let mut response = Response::new(Body::from(page));
+        *response.status_mut() = self.0.code.http;
+        let retry_after = self.retry_after_seconds();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.0.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
+            headers.insert(ALLOW, allow);
         }
-        if let Some(wait) = self.retry_after {
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
-            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use understudy_core::{
-    ActorId, Expected, Json, Namespace, OpId, ReadLevel, Sequence, Token, Version, limits,
+    ActorId, Content, Expected, Json, Namespace, OpId, ReadLevel, Sequence, Token, Ttl, Version,
+    limits,
 };
 use uuid::{Uuid, Variant};
 
-use crate::api::document;
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, codes};
+use crate::api::{document, metadata};
 use crate::limits as node_limits;
 
 /// Which actor.
@@ -40,6 +41,12 @@ pub enum Precondition {
 
 /// The header of a retry-safe write.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The session of an operation.
+pub const SESSION: HeaderName = HeaderName::from_static("understudy-session");
+/// Its place there, from 1.
+pub const SESSION_SEQUENCE: HeaderName = HeaderName::from_static("understudy-session-sequence");
+/// How long an actor stays.
+pub const TTL_MS: HeaderName = HeaderName::from_static("understudy-ttl-ms");
 /// How long the client waits, in milliseconds.
 pub const TIMEOUT_MS: HeaderName = HeaderName::from_static("understudy-timeout-ms");
 /// The bare version a write expects.
@@ -53,7 +60,7 @@ pub fn percent_decode(raw: &str, what: &str) -> Result<String, Problem> {
     let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
     decoded.map(String::from).map_err(|_| {
         let detail = format!("{what} is not UTF-8; percent-encode the UTF-8 bytes of each part");
-        Problem::bad("bad_utf8", detail)
+        Problem::new(&codes::BAD_UTF8, detail)
     })
 }
 
@@ -64,9 +71,9 @@ pub fn percent_decode(raw: &str, what: &str) -> Result<String, Problem> {
 pub fn actor_id(id: &str) -> Result<ActorId, Problem> {
     ActorId::new(id).map_err(|rule| {
         if id.len() > limits::ID_BYTES_MAX {
-            Problem::new(StatusCode::URI_TOO_LONG, "id_too_long", "The id is too long", rule)
+            Problem::new(&codes::ID_TOO_LONG, rule)
         } else {
-            Problem::bad("bad_id", rule)
+            Problem::new(&codes::BAD_ID, rule)
         }
     })
 }
@@ -83,10 +90,10 @@ pub fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem
         if !known.contains(&name.as_str()) {
             let detail =
                 format!("`{name}` is not a parameter here; known are {}", known.join(", "));
-            return Err(Problem::bad("bad_parameter", detail));
+            return Err(Problem::new(&codes::BAD_PARAMETER, detail));
         }
         if pairs.iter().any(|(given, _)| *given == name) {
-            return Err(Problem::bad("bad_parameter", format!("`{name}` is given twice")));
+            return Err(Problem::new(&codes::BAD_PARAMETER, format!("`{name}` is given twice")));
         }
         pairs.push((name, percent_decode(&value.replace('+', " "), "the query")?));
     }
@@ -106,10 +113,10 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
     let mut all = headers.get_all(name).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Problem::bad("bad_header", format!("`{name}` is given twice")));
+        return Err(Problem::new(&codes::BAD_HEADER, format!("`{name}` is given twice")));
     }
     let text = value.to_str().map_err(|_| {
-        Problem::bad("bad_header", format!("`{name}` may hold visible ASCII characters only"))
+        Problem::new(&codes::BAD_HEADER, format!("`{name}` may hold visible ASCII characters only"))
     })?;
     Ok(Some(text.trim()))
 }
@@ -122,7 +129,7 @@ pub fn precondition(
     headers: &HeaderMap,
     pairs: &[(String, String)],
 ) -> Result<Precondition, Problem> {
-    let bad = |detail: &str| Problem::bad("bad_precondition", detail);
+    let bad = |detail: &str| Problem::new(&codes::BAD_PRECONDITION, detail);
     let mut found = Vec::new();
     if let Some(text) = header(headers, &IF_MATCH)? {
         found.push(match text {
@@ -149,12 +156,15 @@ pub fn precondition(
 }
 
 /// An entity tag as this API gives them out. Quotes may be missing: shells eat them.
-fn token(text: &str) -> Result<Token, Problem> {
+///
+/// # Errors
+/// A problem when it is not one.
+pub fn token(text: &str) -> Result<Token, Problem> {
     text.trim_matches('"').parse().map_err(|_| {
         let detail = format!(
             "`{text}` is not one version token; send the `ETag` of the read, such as `\"17-3\"`"
         );
-        Problem::bad("bad_precondition", detail)
+        Problem::new(&codes::BAD_PRECONDITION, detail)
     })
 }
 
@@ -171,31 +181,71 @@ pub fn has(headers: &HeaderMap, token: Token) -> Result<bool, Problem> {
     }))
 }
 
-/// The name of the operation, if the client gave one: a UUID of version 7 carries its time.
+/// The name of the operation, if the client gave one.
 ///
 /// # Errors
 /// A problem that names the rule.
 pub fn op_id(headers: &HeaderMap) -> Result<Option<OpId>, Problem> {
-    let Some(text) = header(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    // The standard's draft puts the key into quotes, most clients do not.
-    let name = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let key = header(headers, &IDEMPOTENCY_KEY)?;
+    let session = header(headers, &SESSION)?;
+    let sequence = header(headers, &SESSION_SEQUENCE)?;
+    match (key, session, sequence) {
+        (None, None, None) => Ok(None),
+        (Some(text), None, None) => {
+            // The standard's draft puts the key into quotes, most clients do not.
+            let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            idempotency_key(quoted.unwrap_or(text)).map(Some)
+        }
+        (None, Some(session), Some(sequence)) => {
+            session_op(session, sequence.parse().unwrap_or(0)).map(Some)
+        }
+        _ => {
+            let detail =
+                format!("give `{IDEMPOTENCY_KEY}`, or `{SESSION}` and `{SESSION_SEQUENCE}`");
+            Err(Problem::new(&codes::BAD_SESSION, detail))
+        }
+    }
+}
+
+/// A place in a session.
+///
+/// # Errors
+/// A problem when it is not one.
+pub fn session_op(session: &str, sequence: u64) -> Result<OpId, Problem> {
+    let bad = |detail: &str| Problem::new(&codes::BAD_SESSION, detail);
+    let session =
+        uuid7(session).ok_or_else(|| bad("this is not a session as opening one returns it"))?;
+    match sequence {
+        0 => Err(bad("the operations of a session are counted from 1")),
+        sequence => Ok(OpId::Session { session, sequence }),
+    }
+}
+
+/// An idempotency key: a UUID of version 7 carries its time.
+///
+/// # Errors
+/// A problem that names the rule.
+pub fn idempotency_key(name: &str) -> Result<OpId, Problem> {
     let legal = name.bytes().all(|byte| byte.is_ascii_graphic());
     if name.is_empty() || name.len() > limits::OP_NAME_BYTES_MAX || !legal {
         let detail = format!(
-            "`Idempotency-Key` has 1 to {} visible ASCII characters; a UUID of version 7 is best",
+            "an idempotency key has 1 to {} visible ASCII characters; a UUID of version 7 is best",
             limits::OP_NAME_BYTES_MAX
         );
-        return Err(Problem::bad("bad_idempotency_key", detail));
+        return Err(Problem::new(&codes::BAD_IDEMPOTENCY_KEY, detail));
     }
-    const HYPHENATED: usize = 36;
-    let uuid = Uuid::try_parse(name).ok().filter(|uuid| {
-        let timed = uuid.get_version_num() == 7 && uuid.get_variant() == Variant::RFC4122;
-        timed && name.len() == HYPHENATED
-    });
-    Ok(Some(match uuid {
-        Some(uuid) => OpId::Timed(uuid.as_u128()),
+    Ok(match uuid7(name) {
+        Some(uuid) => OpId::Timed(uuid),
         None => OpId::Named(name.to_owned()),
-    }))
+    })
+}
+
+/// A UUID of version 7 in its usual form.
+fn uuid7(text: &str) -> Option<u128> {
+    const HYPHENATED: usize = 36;
+    let uuid = Uuid::try_parse(text).ok()?;
+    let timed = uuid.get_version_num() == 7 && uuid.get_variant() == Variant::RFC4122;
+    (timed && text.len() == HYPHENATED).then(|| uuid.as_u128())
 }
 
 /// How long the client waits.
@@ -203,14 +253,55 @@ pub fn op_id(headers: &HeaderMap) -> Result<Option<OpId>, Problem> {
 /// # Errors
 /// A problem when it is not a number of milliseconds within the limit.
 pub fn wait(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<Duration, Problem> {
-    let text = parameter(pairs, "timeout_ms").or(header(headers, &TIMEOUT_MS)?);
-    let Some(text) = text else { return Ok(node_limits::API_TIMEOUT) };
+    // Both are checked; what the path says comes first.
+    let by_header = header(headers, &TIMEOUT_MS)?.map(timeout_of).transpose()?;
+    let by_query = parameter(pairs, "timeout_ms").map(timeout_of).transpose()?;
+    Ok(by_query.or(by_header).unwrap_or(node_limits::API_TIMEOUT))
+}
+
+fn timeout_of(text: &str) -> Result<Duration, Problem> {
     let max = limits::REQUEST_TIMEOUT_MAX;
     let given = text.parse().ok().map(Duration::from_millis);
     given.filter(|wait| !wait.is_zero() && *wait <= max).ok_or_else(|| {
         let detail = format!("the timeout is 1 to {} milliseconds", max.as_millis());
-        Problem::bad("bad_timeout", detail)
+        Problem::new(&codes::BAD_TIMEOUT, detail)
     })
+}
+
+/// A number of actors on a page: 100 unless it is given.
+///
+/// # Errors
+/// A problem when it is out of range.
+pub fn limit(given: Option<u64>) -> Result<usize, Problem> {
+    let limit = given
+        .map_or(node_limits::PAGE_DEFAULT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    if (1..=limits::SCAN_RECORDS_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    let detail = format!("a page has 1 to {} actors", limits::SCAN_RECORDS_MAX);
+    Err(Problem::new(&codes::BAD_LIMIT, detail))
+}
+
+/// What the ids of a page begin with.
+///
+/// # Errors
+/// A problem when no id can begin so.
+pub fn prefix(prefix: String) -> Result<String, Problem> {
+    match prefix.is_empty() {
+        true => Ok(prefix),
+        false => actor_id(&prefix).map(|_| prefix),
+    }
+}
+
+/// Behind which id a page begins; `None` for the first page.
+///
+/// # Errors
+/// A problem when it is no id.
+pub fn after(after: &str) -> Result<Option<ActorId>, Problem> {
+    match after.is_empty() {
+        true => Ok(None),
+        false => actor_id(after).map(Some),
+    }
 }
 
 /// How fresh a read must be: `level`, and `min_sequence` for a session.
@@ -218,28 +309,50 @@ pub fn wait(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<Duration,
 /// # Errors
 /// A problem for another level, or a sequence that does not belong there or is missing.
 pub fn level(pairs: &[(String, String)]) -> Result<ReadLevel, Problem> {
-    let min = parameter(pairs, "min_sequence");
-    let level = match (parameter(pairs, "level"), min) {
-        (None | Some("linearizable"), None) => ReadLevel::Linearizable,
-        (Some("lease"), None) => ReadLevel::Lease,
-        (Some("eventual"), None) => ReadLevel::Eventual,
-        (Some("session"), Some(min)) => match min.parse() {
-            Ok(min) => ReadLevel::Session { min: Sequence(min) },
-            Err(_) => {
-                let detail = format!("`min_sequence` is a number, not `{min}`");
-                return Err(Problem::bad("bad_level", detail));
-            }
-        },
+    let min = parameter(pairs, "min_sequence").map(|min| {
+        let detail = format!("`min_sequence` is a whole number, not `{min}`");
+        min.parse().map_err(|_| Problem::new(&codes::BAD_LEVEL, detail))
+    });
+    level_of(parameter(pairs, "level"), min.transpose()?)
+}
+
+/// The same from its parts.
+///
+/// # Errors
+/// As above.
+pub fn level_of(level: Option<&str>, min: Option<u64>) -> Result<ReadLevel, Problem> {
+    match (level.unwrap_or("linearizable"), min) {
+        ("linearizable", None) => Ok(ReadLevel::Linearizable),
+        ("lease", None) => Ok(ReadLevel::Lease),
+        ("eventual", None) => Ok(ReadLevel::Eventual),
+        ("session", Some(min)) => Ok(ReadLevel::Session { min: Sequence(min) }),
         (level, _) => {
-            let level = level.unwrap_or("linearizable");
             let detail = format!(
                 "`{level}` is not a level, or has `min_sequence` wrongly; use `linearizable`, \
                  `lease`, `session` with `min_sequence`, or `eventual`"
             );
-            return Err(Problem::bad("bad_level", detail));
+            Err(Problem::new(&codes::BAD_LEVEL, detail))
         }
-    };
-    Ok(level)
+    }
+}
+
+/// A time to live.
+///
+/// # Errors
+/// A problem when it is out of range.
+pub fn ttl(milliseconds: u64) -> Result<Ttl, Problem> {
+    Ttl::new(milliseconds).map_err(|rule| Problem::new(&codes::BAD_TTL, rule))
+}
+
+/// What a write puts there: the document in the body, and what the headers say.
+///
+/// # Errors
+/// As for [`document`], and a problem that names the rule for metadata or a time to live.
+pub async fn content(request: Request<Body>) -> Result<Content, Problem> {
+    let headers = request.headers();
+    let metadata = metadata::read(headers)?;
+    let ttl = header(headers, &TTL_MS)?.map(|text| ttl(text.parse().unwrap_or(0))).transpose()?;
+    Ok(Content { value: document(request).await?, metadata, ttl })
 }
 
 /// The document in the body.
@@ -247,22 +360,27 @@ pub fn level(pairs: &[(String, String)]) -> Result<ReadLevel, Problem> {
 /// # Errors
 /// A problem when it is too large, late, cut off, encoded, or not JSON.
 pub async fn document(request: Request<Body>) -> Result<Json, Problem> {
+    let bytes = json_bytes(request, limits::VALUE_BYTES_MAX).await?;
+    document::checked(&bytes)
+}
+
+/// A body that says it is JSON, of at most `max` bytes; not parsed.
+///
+/// # Errors
+/// A problem when it is too large, late, cut off or encoded.
+pub async fn json_bytes(request: Request<Body>, max: usize) -> Result<Vec<u8>, Problem> {
     let (parts, body) = request.into_parts();
     json_only(&parts.headers)?;
-    let bytes = read_body(body).await?;
-    document::check(&bytes).map_err(|detail| Problem::bad("invalid_json", detail))
+    read_body(body, max).await
 }
 
 fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
-    let unsupported = |detail: String| {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Problem::new(status, "unsupported_media_type", "The body is not JSON", detail)
-    };
+    let unsupported = |detail: String| Problem::new(&codes::UNSUPPORTED_MEDIA_TYPE, detail);
     if let Some(text) = header(headers, &CONTENT_TYPE)? {
         let essence = text.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             let detail =
-                format!("`{essence}` is not stored; send `content-type: application/json`");
+                format!("`{essence}` is not understood; send `content-type: application/json`");
             return Err(unsupported(detail));
         }
     }
@@ -272,16 +390,16 @@ fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn read_body(mut body: Body) -> Result<Vec<u8>, Problem> {
+async fn read_body(mut body: Body, max: usize) -> Result<Vec<u8>, Problem> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut kept = Vec::with_capacity(announced.min(limits::VALUE_BYTES_MAX));
+    let mut kept = Vec::with_capacity(announced.min(max));
     let read = async {
         let mut seen = 0_usize;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| "the body ended before its announced length")?;
             let Ok(data) = frame.into_data() else { continue };
             seen = seen.saturating_add(data.len());
-            if seen <= limits::VALUE_BYTES_MAX {
+            if seen <= max {
                 kept.extend_from_slice(&data);
             } else if seen > node_limits::API_DRAIN_BYTES_MAX {
                 break;
@@ -291,18 +409,22 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Problem> {
     };
     let seen = match timeout(node_limits::API_BODY_TIMEOUT, read).await {
         Ok(Ok(seen)) => seen,
-        Ok(Err(detail)) => return Err(Problem::bad("cut_off", detail)),
-        Err(_) => return Err(Problem::late("the body did not arrive in time; send it at once")),
+        Ok(Err(detail)) => return Err(Problem::new(&codes::CUT_OFF, detail)),
+        Err(_) => {
+            let detail = "the body did not arrive in time; send it at once";
+            return Err(Problem::new(&codes::REQUEST_TIMEOUT, detail));
+        }
     };
-    if seen > limits::VALUE_BYTES_MAX {
-        let detail = format!(
-            "a document has at most {} bytes; split it into several actors",
-            limits::VALUE_BYTES_MAX
-        );
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Err(Problem::new(status, "too_large", "The document is too large", detail));
+    match seen > max {
+        true => Err(too_large(seen, max)),
+        false => Ok(kept),
     }
-    Ok(kept)
+}
+
+/// A document, or a body with several, beyond its limit.
+pub fn too_large(bytes: usize, max: usize) -> Problem {
+    let detail = format!("these are {bytes} bytes or more, and {max} are the most; split them");
+    Problem::new(&codes::TOO_LARGE, detail)
 }
 
 #[cfg(test)]

@@ -1,208 +1,170 @@
-//! Accepts HTTP connections: bounded in number, in header size and in the time a header may take,
-//! so that half requests do not pin the node.
+//! Accepts clients, HTTP/1 and HTTP/2 on one port: bounded in number, in what they may send and in
+//! the time they may take, so that half requests and silent clients do not pin the node.
 
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, info, warn};
 
+use crate::api::front::Front;
 use crate::api::problem::Problem;
 use crate::limits;
 
-/// Serves `router` until `stop` becomes true, then lets open requests end for
-/// [`limits::STOP_GRACE`].
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
+pub mod activity;
+pub mod stream;
+
+use activity::{Activity, Verdict};
+use stream::{Protocol, Stream};
+
+/// Serves until `stop` becomes true; then accepts nobody, and lets what is being answered end within
+/// [`limits::DRAIN_MAX`].
+pub async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receiver<bool>) {
+    let most = connections_max();
+    let places = Arc::new(Semaphore::new(most));
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, place)) => {
-                let connection = connection(stream, router.clone(), stop.clone());
-                drop(tokio::spawn(async move {
-                    connection.await;
-                    drop(place);
-                }));
-            }
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, mostly; it passes.
                 warn!("cannot accept a client: {error}");
                 sleep(Duration::from_millis(100)).await;
+                continue;
             }
+        };
+        let _ = stream.set_nodelay(true);
+        match places.clone().try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(client(stream, front.clone(), stop.clone(), place))),
+            Err(_) => turn_away(stream, most).await,
         }
     }
     drop(listener);
-    let all = u32::try_from(limits::API_CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    let _ = timeout(limits::STOP_GRACE, places.acquire_many(all)).await;
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    if timeout(limits::DRAIN_MAX, places.acquire_many(all)).await.is_err() {
+        let open = most - places.available_permits();
+        info!("{open} client connections were still open after {:?}", limits::DRAIN_MAX);
+    }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// As many as there may be, if the system lets this process have so many files.
+fn connections_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    limits::API_CONNECTIONS_MAX.min(files.saturating_sub(limits::OTHER_FILES_MAX).max(16))
+}
+
+/// Resolves when the node stops.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, place))
+/// One client too many hears so, in HTTP/1: it may not even have said yet what it speaks.
+async fn turn_away(mut stream: TcpStream, most: usize) {
+    let detail =
+        format!("{most} connections are open, which is the most; close some, or ask another node");
+    let problem = Problem::busy(detail, limits::API_RETRY_AFTER).to_http1();
+    // It fits into the buffer of a fresh connection, so nobody waits here.
+    let _ = timeout(limits::API_RETRY_AFTER, stream.write_all(&problem)).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
-    let late = Arc::new(AtomicBool::new(false));
-    let stream = Explained { stream, rest: Vec::new(), bare: 0, begun: false, late: late.clone() };
-    let http = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::API_HEADER_TIMEOUT)
-        .max_buf_size(limits::API_HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut http = pin!(http);
-    let ended = tokio::select! {
-        ended = http.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            http.as_mut().graceful_shutdown();
-            http.as_mut().await
-        }
-    };
-    if let Err(error) = ended {
-        debug!("a client's connection ended: {error}");
-        late.store(error.is_timeout(), Ordering::Relaxed);
-    }
-}
-
-/// The connection below hyper. hyper answers a header it cannot read by itself, with an empty
-/// body; here that answer becomes a problem like all others. No answer of ours begins like it: each
-/// has a body or another status, and no JSON holds a bare line break inside a string.
-struct Explained {
+async fn client(
     stream: TcpStream,
-    /// Of an answer that was replaced: bytes still to write.
-    rest: Vec<u8>,
-    /// Bytes that hyper believes written when `rest` is.
-    bare: usize,
-    /// Something came since the last answer: half a request, if nothing more does.
-    begun: bool,
-    /// The rest of a header did not come; hyper then says nothing at all.
-    late: Arc<AtomicBool>,
+    front: Front,
+    mut stop: watch::Receiver<bool>,
+    place: OwnedSemaphorePermit,
+) {
+    let activity = Activity::new();
+    let detected = tokio::select! {
+        () = stopped(&mut stop) => None,
+        stream = stream::detect(stream, activity.clone()) => stream,
+    };
+    if let Some(stream) = detected
+        && let Err(error) = connection(stream, front, activity, stop).await
+    {
+        debug!("a client's connection ended: {error}");
+    }
+    drop(place);
 }
 
-impl Drop for Explained {
-    fn drop(&mut self) {
-        if self.begun && self.late.load(Ordering::Relaxed) {
-            let problem = Problem::late("the rest of the header did not come; send it at once");
-            let _ = self.stream.try_write(&problem.to_http1());
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: Stream<S>,
+    front: Front,
+    activity: Arc<Activity>,
+    stop: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let service = front.connection(activity.clone());
+    match stream.protocol() {
+        Protocol::Http1 => {
+            let http = http1::Builder::new()
+                .timer(TokioTimer::new())
+                // Also between two requests: the watch below is what ends half a header.
+                .header_read_timeout(limits::API_IDLE_TIMEOUT)
+                .max_buf_size(limits::API_HEADER_BYTES_MAX)
+                .serve_connection(TokioIo::new(stream), service);
+            let http = pin!(http);
+            watch_over(http, |http| http.graceful_shutdown(), &activity, true, stop).await
+        }
+        Protocol::Http2 => {
+            let http = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits::STREAMS_MAX)
+                .max_header_list_size(limits::API_HEADER_BYTES_MAX as u32)
+                .max_frame_size(limits::HTTP2_FRAME_BYTES_MAX)
+                .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW)
+                .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW)
+                .max_send_buf_size(limits::HTTP2_SEND_BYTES_MAX)
+                .keep_alive_interval(limits::HTTP2_PING_EVERY)
+                .keep_alive_timeout(limits::HTTP2_PING_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            let http = pin!(http);
+            watch_over(http, |http| http.graceful_shutdown(), &activity, false, stop).await
         }
     }
 }
 
-impl Explained {
-    fn flush_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.rest.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.rest))?;
-            self.rest.drain(..written);
+/// Runs a connection to its end; closes it when the node stops, or by the verdicts of `activity`.
+async fn watch_over<H: Future<Output = hyper::Result<()>>>(
+    mut http: std::pin::Pin<&mut H>,
+    close: impl Fn(std::pin::Pin<&mut H>),
+    activity: &Activity,
+    headers: bool,
+    mut stop: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let mut look = Instant::now() + limits::API_WATCH_EVERY;
+    let mut closes = None;
+    loop {
+        tokio::select! {
+            biased;
+            ended = http.as_mut() => return ended,
+            () = stopped(&mut stop), if closes.is_none() => {
+                close(http.as_mut());
+                closes = Some(Instant::now() + limits::DRAIN_MAX);
+            }
+            () = sleep_until(look) => {}
         }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// What hyper's own answers look like, and what stands for them.
-fn explain(answer: &[u8]) -> Option<Problem> {
-    let text = std::str::from_utf8(answer).ok()?;
-    let (line, rest) = text.split_once("\r\n")?;
-    let status = line.strip_prefix("HTTP/1.1 ").or(line.strip_prefix("HTTP/1.0 "))?;
-    let status = StatusCode::from_bytes(status.get(..3)?.as_bytes()).ok()?;
-    if !status.is_client_error() || !rest.to_ascii_lowercase().contains("content-length: 0\r\n") {
-        return None;
-    }
-    Some(match status {
-        StatusCode::URI_TOO_LONG => Problem::new(
-            status,
-            "uri_too_long",
-            "The path is too long",
-            "the path is longer than any actor's; shorten the id",
-        ),
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Problem::new(
-            status,
-            "header_too_large",
-            "The header is too large",
-            format!("a header has at most {} bytes; send less", limits::API_HEADER_BYTES_MAX),
-        ),
-        _ => Problem::bad(
-            "bad_request",
-            "the bytes are not an HTTP/1.1 request; percent-encode the path and check the headers",
-        ),
-    })
-}
-
-impl AsyncRead for Explained {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.begun |= buffer.filled().len() > before;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Explained {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.begun = false;
-        if self.bare == 0 {
-            let Some(problem) = explain(bytes) else {
-                return Pin::new(&mut self.stream).poll_write(context, bytes);
-            };
-            self.rest = problem.to_http1();
-            self.bare = bytes.len();
+        if closes.is_some_and(|end| Instant::now() >= end) {
+            return Ok(());
         }
-        ready!(self.flush_rest(context))?;
-        Poll::Ready(Ok(std::mem::take(&mut self.bare)))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.begun = false;
-        if self.bare == 0 && buffers.first().is_none_or(|first| explain(first).is_none()) {
-            return Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        }
-        let first = buffers.first().map_or(&[][..], |first| first);
-        self.poll_write(context, first)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        look = match activity.verdict(headers) {
+            Verdict::Wait(until) => until,
+            Verdict::Idle if closes.is_none() => {
+                close(http.as_mut());
+                closes = Some(Instant::now() + limits::API_CLOSE_TIMEOUT);
+                Instant::now() + limits::API_CLOSE_TIMEOUT
+            }
+            Verdict::Idle => Instant::now() + limits::API_WATCH_EVERY,
+            Verdict::Late | Verdict::Stuck => return Ok(()),
+        };
     }
 }

@@ -1,14 +1,14 @@
 //! What the node says of itself.
 
 use axum::body::Body;
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use understudy_core::{GroupStatus, ReplicaId, Status, event::Role};
 
 use crate::api::Api;
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, codes};
 
 /// The status page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,11 +107,24 @@ pub async fn healthz(api: &Api) -> Result<Response, Problem> {
     Ok(json(&serde_json::json!({ "status": "ok" })))
 }
 
-/// `GET /readyz`: this node knows a leader in every namespace.
+/// `GET /readyz`: this node knows a leader in every namespace, and does not stop.
 ///
 /// # Errors
-/// A problem that names the namespaces without one, or the nodes that a new one has not met.
+/// A problem that says what it waits for.
 pub async fn readyz(api: &Api) -> Result<Response, Problem> {
+    ready(api).await?;
+    Ok(json(&serde_json::json!({ "status": "ready" })))
+}
+
+/// Whether this node should get requests.
+///
+/// # Errors
+/// A problem that names the namespaces without a leader, or the nodes that a new one has not met.
+pub async fn ready(api: &Api) -> Result<(), Problem> {
+    if *api.stop.borrow() {
+        let detail = "the node stops: it ends what it has begun; ask another node";
+        return Err(Problem::new(&codes::NOT_READY, detail));
+    }
     let status = ask(api).await?;
     if !status.formed {
         let unmet: Vec<String> = status.unmet.iter().map(|node| format!("node {node}")).collect();
@@ -120,8 +133,7 @@ pub async fn readyz(api: &Api) -> Result<Response, Problem> {
              and see docs/OPERATE.md if one of them was initialised anew",
             unmet.join(", ")
         );
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Err(Problem::new(status, "not_ready", "Not ready", detail));
+        return Err(Problem::new(&codes::NOT_READY, detail));
     }
     let named = |wanted: fn(&&GroupStatus) -> bool| {
         let groups = status.groups.iter().filter(wanted);
@@ -133,27 +145,26 @@ pub async fn readyz(api: &Api) -> Result<Response, Problem> {
             "joining: this node has a new data folder, and waits for the leaders of {joining} to take \
              it in; they do when a majority of the other nodes answers"
         );
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not_ready",
-            "Not ready",
-            detail,
-        ));
+        return Err(Problem::new(&codes::NOT_READY, detail));
     }
     let orphans = named(|group| group.leader.is_none());
     if orphans.is_empty() {
-        return Ok(json(&serde_json::json!({ "status": "ready" })));
+        return Ok(());
     }
     let detail = format!(
         "no leader is known for {orphans}; wait for the election, or look at the other nodes"
     );
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", detail))
+    Err(Problem::new(&codes::NOT_READY, detail))
 }
 
-async fn ask(api: &Api) -> Result<Status, Problem> {
+/// What the replica says of itself.
+///
+/// # Errors
+/// A problem when the core thread does not answer.
+pub async fn ask(api: &Api) -> Result<Status, Problem> {
     api.core.status().await.ok_or_else(|| {
         let detail = "the core thread does not answer; if this lasts, look at the disk";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stuck", "The node is stuck", detail)
+        Problem::new(&codes::STUCK, detail)
     })
 }
 
@@ -211,7 +222,8 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn json(page: &impl Serialize) -> Response {
+/// An answer that is JSON and of this moment.
+pub fn json(page: &impl Serialize) -> Response {
     let mut bytes = serde_json::to_vec(page).expect("status_total: a status always prints");
     bytes.push(b'\n');
     let mut response = Response::new(Body::from(bytes));

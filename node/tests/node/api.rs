@@ -150,7 +150,7 @@ fn a_minority_refuses_and_still_reads_what_it_has() {
     assert!(matches!(write.status, 503 | 504), "{write:?} {}", write.text());
     let page: serde_json::Value = serde_json::from_slice(&write.body).unwrap();
     let outcome = if write.status == 503 { "refused" } else { "unknown" };
-    assert_eq!(page["outcome"], outcome, "{page}");
+    assert_eq!(page["certainty"], outcome, "{page}");
     let read = ask(api, "GET", &path, &[], b"");
     assert!(matches!(read.status, 503 | 504), "{read:?}");
     let eventual = ask(api, "GET", &format!("{}?level=eventual", actor("a")), &[], b"");

@@ -4,6 +4,10 @@
 use std::fs;
 use std::path::Path;
 
+use tonic::Code;
+use understudy_proto::v1::PutRequest;
+
+use crate::grpc::{actors, assert_refused, block_on, content, put, read};
 use crate::world::{World, ask};
 
 #[test]
@@ -39,6 +43,43 @@ fn the_json_test_suite_agrees() {
             _ => {}
         }
     }
+    assert!(seen.iter().all(|&count| count > 10), "{seen:?}");
+    world.assert_up(0);
+}
+
+#[test]
+fn the_json_test_suite_agrees_over_grpc() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/json-test-suite");
+    let Ok(entries) = fs::read_dir(&folder) else {
+        assert!(std::env::var_os("CI").is_none(), "the JSON test suite is not at {folder:?}");
+        eprintln!("skipped: the JSON test suite is not at {folder:?}");
+        return;
+    };
+    let world = World::start(1);
+    let mut seen = [0, 0, 0];
+    block_on(async {
+        let mut client = actors(world.api(0)).await;
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let kinds = ["y_", "n_", "i_"].iter().position(|kind| name.starts_with(kind));
+            let Some(kind) = kinds else { continue };
+            seen[kind] += 1;
+            let text = fs::read(&path).unwrap();
+            let request = PutRequest { content: content(text.clone()), ..put(&name, "") };
+            match client.put(request).await {
+                Ok(_) => {
+                    assert_ne!(kind, 1, "{name} is not JSON");
+                    let found = client.read(read(&name)).await.unwrap().into_inner();
+                    assert_eq!(found.record.unwrap().value.as_ref(), text, "{name}");
+                }
+                Err(status) => {
+                    assert_ne!(kind, 0, "{name} is JSON: {status:?}");
+                    assert_refused(&status, Code::InvalidArgument, "invalid_json");
+                }
+            }
+        }
+    });
     assert!(seen.iter().all(|&count| count > 10), "{seen:?}");
     world.assert_up(0);
 }

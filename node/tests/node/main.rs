@@ -1,12 +1,17 @@
 //! The binary as its users meet it: real processes on the loopback, real files, `kill -9`.
 
+mod abuse;
 mod api;
 mod backup;
 mod bad_input;
+mod batches;
 mod checkpoints;
 mod crash;
+mod grpc;
 mod identity;
 mod json_suite;
+mod problems;
 mod process;
+mod python;
 mod tools;
 mod world;

@@ -153,7 +153,7 @@ impl Answer {
         let page: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(page["code"], code, "{page}");
         assert_eq!(page["status"], status, "{page}");
-        for field in ["type", "title", "detail", "outcome"] {
+        for field in ["type", "title", "detail", "certainty"] {
             assert!(page[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {page}");
         }
     }

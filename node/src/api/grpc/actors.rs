@@ -1,0 +1,92 @@
+//! `understudy.v1.Actors`: each method is its call with the status around it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
+use understudy_proto::v1::actors_server;
+use understudy_proto::v1::{self as proto};
+
+use super::pipeline::Pipeline;
+use super::{Deadline, Room, calls};
+use crate::api::Api;
+use crate::api::problem::Problem;
+use crate::limits;
+
+/// The service.
+#[derive(Debug)]
+pub struct Actors {
+    api: Arc<Api>,
+}
+
+impl Actors {
+    /// Over this API.
+    pub fn new(api: Arc<Api>) -> Actors {
+        Actors { api }
+    }
+}
+
+/// The message and the time that is left for it.
+fn open<T>(request: Request<T>) -> (T, Duration) {
+    let deadline = request.extensions().get::<Deadline>().copied();
+    let left = deadline
+        .map_or(limits::API_TIMEOUT, |Deadline(at)| at.saturating_duration_since(Instant::now()));
+    (request.into_inner(), left)
+}
+
+fn close<T: Message>(result: Result<T, Problem>) -> Result<Response<T>, Status> {
+    let message = result?;
+    let small = (message.encoded_len() as u64) < limits::COMPRESS_BYTES_MIN;
+    let mut response = Response::new(message);
+    if small {
+        response.disable_compression();
+    }
+    Ok(response)
+}
+
+macro_rules! unary {
+    ($($name:ident: $request:ident => $response:ident;)*) => {
+        #[tonic::async_trait]
+        impl actors_server::Actors for Actors {
+            $(
+                async fn $name(
+                    &self,
+                    request: Request<proto::$request>,
+                ) -> Result<Response<proto::$response>, Status> {
+                    let (request, wait) = open(request);
+                    close(calls::$name(&self.api, request, wait).await)
+                }
+            )*
+
+            type PipelineStream = Pin<
+                Box<dyn futures_util::Stream<Item = Result<proto::PipelineResponse, Status>> + Send>,
+            >;
+
+            async fn pipeline(
+                &self,
+                request: Request<Streaming<proto::PipelineRequest>>,
+            ) -> Result<Response<Self::PipelineStream>, Status> {
+                let room = request.extensions().get::<Room>().cloned();
+                let room = room.ok_or_else(|| Status::internal("a call outside a connection"))?;
+                let pipeline = Pipeline::new(self.api.clone(), request.into_inner(), room);
+                Ok(Response::new(Box::pin(pipeline)))
+            }
+        }
+    };
+}
+
+unary! {
+    create: CreateRequest => WriteResponse;
+    put: PutRequest => WriteResponse;
+    update: UpdateRequest => WriteResponse;
+    compare_and_swap: CompareAndSwapRequest => WriteResponse;
+    delete: DeleteRequest => DeleteResponse;
+    read: ReadRequest => ReadResponse;
+    batch_read: BatchReadRequest => BatchReadResponse;
+    batch_write: BatchWriteRequest => BatchWriteResponse;
+    scan: ScanRequest => ScanResponse;
+    open_session: OpenSessionRequest => OpenSessionResponse;
+}
