@@ -298,7 +298,9 @@ struct DemoArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Our own lines only: openraft speaks at every step, and its words are not for operators.
-    let ours = Targets::new().with_target("understudy_node", cli.log_level);
+    let ours = Targets::new()
+        .with_target("understudy_node", cli.log_level)
+        .with_target("understudy_driver", cli.log_level);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())

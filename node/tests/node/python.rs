@@ -43,6 +43,8 @@ fn a_client_generated_from_the_proto_does_everything() {
 fn made_up_requests_find_no_failure_and_nothing_that_is_not_in_the_document() {
     let Some(bin) = installed() else { return };
     let world = World::start(1);
+    // So that a session has a sequence to read from.
+    world.assert_up(0);
     let folder = Folder::new();
     let examples = std::env::var("UNDERSTUDY_OPENAPI_EXAMPLES").unwrap_or_else(|_| "15".to_owned());
     let output = Command::new(bin.join("schemathesis"))
