@@ -11,12 +11,14 @@ use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use understudy_core::{ActorId, Namespace};
+use understudy_core::Namespace;
 
+use crate::bench::{self, BenchArgs};
 use crate::client::Client;
 use crate::cluster::Shape;
-use crate::commands::{self, Ask, Change};
+use crate::commands;
 use crate::config::{NodeConfig, Span};
+use crate::data::{self, DataCommand};
 use crate::documents::Source;
 use crate::load::{self, Summary};
 use crate::pace::Pace;
@@ -45,46 +47,10 @@ enum Command {
     Dev(DevArgs),
     /// Show a cluster that loses its leader and nothing else.
     Demo(DemoArgs),
-    /// Print an actor.
-    Get {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// Ask one node only, which may be behind.
-        #[arg(long)]
-        eventual: bool,
-    },
-    /// Create or replace an actor.
-    Put {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// JSON; `-` is standard input, `@FILE` a file.
-        value: String,
-    },
-    /// Create an actor; fails if it exists.
-    Create {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// JSON; `-` is standard input, `@FILE` a file.
-        value: String,
-    },
-    /// Replace an actor if it is as expected.
-    Cas {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// JSON; `-` is standard input, `@FILE` a file.
-        value: String,
-        /// A token such as `17-3`, or a bare version; 0 means absent.
-        #[arg(long, value_name = "TOKEN")]
-        expect: String,
-    },
-    /// Remove an actor.
-    Delete {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// A token such as `17-3`, or a bare version.
-        #[arg(long, value_name = "TOKEN")]
-        expect: Option<String>,
-    },
+    #[command(flatten)]
+    Data(DataCommand),
+    /// Load a running cluster and measure it.
+    Bench(BenchArgs),
     /// Show every node, what it leads and how far it is.
     Status {
         #[command(flatten)]
@@ -157,29 +123,14 @@ struct ServeArgs {
 struct EndpointsArg {
     /// The nodes to ask, any of them first.
     #[arg(
-        long,
+        long = "endpoints",
+        visible_alias = "endpoint",
         env = "UNDERSTUDY_ENDPOINTS",
         value_delimiter = ',',
         value_name = "HOST:PORT,…",
         default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
     )]
     endpoints: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-struct TargetArgs {
-    /// The namespace.
-    namespace: String,
-    /// The actor's id.
-    id: String,
-    #[command(flatten)]
-    endpoints: EndpointsArg,
-    /// How long to try.
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
-    timeout: Span,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -321,20 +272,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => run_serve(&args)?,
         Command::Dev(args) => run_dev(args)?,
         Command::Demo(args) => return run_demo(args),
-        Command::Get { target, eventual } => {
-            let ask = target.ask()?;
-            return block_on(ask.get(eventual));
-        }
-        Command::Put { target, value } => {
-            return target.change(Change::Put(commands::value(&value)?));
-        }
-        Command::Create { target, value } => {
-            return target.change(Change::Create(commands::value(&value)?));
-        }
-        Command::Cas { target, value, expect } => {
-            return target.change(Change::Cas(commands::value(&value)?, expect));
-        }
-        Command::Delete { target, expect } => return target.change(Change::Delete(expect)),
+        Command::Data(command) => return block_on(data::run(command)),
+        Command::Bench(args) => return bench::run(&args),
         Command::Status { endpoints, json } => {
             let client = Client::new(&endpoints.endpoints)?;
             return block_on(commands::status(&client, json));
@@ -447,23 +386,6 @@ async fn run_verify(args: DocumentsArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(if verdict.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-impl TargetArgs {
-    fn ask(self) -> anyhow::Result<Ask> {
-        Ok(Ask {
-            client: Client::new(&self.endpoints.endpoints)?,
-            namespace: Namespace::new(self.namespace).map_err(anyhow::Error::msg)?,
-            id: ActorId::new(self.id).map_err(anyhow::Error::msg)?,
-            timeout: self.timeout.0,
-            json: self.json,
-        })
-    }
-
-    fn change(self, change: Change) -> anyhow::Result<ExitCode> {
-        let ask = self.ask()?;
-        block_on(ask.change(change))
-    }
 }
 
 impl DocumentsArgs {

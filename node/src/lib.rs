@@ -13,10 +13,12 @@ compile_error!("planted bugs are for the simulator; build the node without `--cf
 
 pub mod api;
 pub mod backup;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod commands;
+pub mod data;
 pub mod demo;
 pub mod dev;
 pub mod documents;

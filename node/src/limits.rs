@@ -112,6 +112,12 @@ pub const LINE_BYTES_MAX: usize = core::VALUE_BYTES_MAX + 2;
 pub const PROBLEMS_SHOWN_MAX: usize = 20;
 /// Documents written or read at once by `load` and `verify`.
 pub const CONCURRENCY_MAX: usize = 1024;
+/// Lines that `batch` sends as one request, each for itself.
+pub const CLI_BATCH_PART: usize = 100;
+/// Lines that `batch --atomic` reads; the cluster's own limit is lower.
+pub const CLI_ATOMIC_MAX: usize = 10_000;
+/// Longest latency that a bench tells from others.
+pub const BENCH_LATENCY_MAX: Duration = Duration::from_secs(120);
 /// One try at one endpoint before the client asks the next.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// To the first byte of an answer that is read as it comes.

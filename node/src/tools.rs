@@ -22,7 +22,7 @@ mod checkpoint;
 mod doctor;
 mod rows;
 mod store;
-mod table;
+pub(crate) mod table;
 mod wal;
 
 /// How the exit codes read in `--help`.

@@ -171,13 +171,13 @@ fn the_command_line_does_the_same() {
     let run = |arguments: &[&str]| world.command(arguments).output().unwrap();
     let created = world.json(&["create", "default", "a/b c", "{\"n\":1}", "--json"]);
     assert_eq!(created["version"], 1);
-    assert_eq!(run(&["create", "default", "a/b c", "{}"]).status.code(), Some(1));
+    assert_eq!(run(&["create", "default", "a/b c", "{}"]).status.code(), Some(3));
     let swapped = world.json(&["cas", "default", "a/b c", "2", "--expect", "1", "--json"]);
     assert_eq!(swapped["version"], 2);
     let token = swapped["token"].as_str().unwrap();
     let deleted = world.json(&["delete", "default", "a/b c", "--expect", token, "--json"]);
     assert_eq!(deleted["version"], 2);
-    assert_eq!(run(&["get", "default", "a/b c"]).status.code(), Some(1));
+    assert_eq!(run(&["get", "default", "a/b c"]).status.code(), Some(3));
     assert_eq!(world.json(&["put", "default", "x", "[1, 2]", "--json"])["version"], 1);
     let shown = run(&["get", "default", "x"]);
     assert_eq!(String::from_utf8_lossy(&shown.stdout), "[1, 2]\n");

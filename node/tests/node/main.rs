@@ -6,6 +6,7 @@ mod backup;
 mod bad_input;
 mod batches;
 mod checkpoints;
+mod client;
 mod crash;
 mod grpc;
 mod identity;
