@@ -26,8 +26,8 @@ const BEFORE: u64 = 5;
 #[test]
 fn a_pipeline_whose_leader_is_killed_twenty_times_does_everything_once() {
     let mut world = World::start(3);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all();
-    let runtime = { runtime }.build().unwrap();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
     let options = Options::new().deadline(Duration::from_secs(60));
     let client = Client::connect_with(world.cluster.endpoints(), options);
     let client = runtime.block_on(client).unwrap();
