@@ -152,13 +152,40 @@ impl Command {
     }
 }
 
-/// The commands of one Raft entry.
+/// What one Raft entry does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// The leader's stamp; apply makes it monotone.
     pub time: Timestamp,
     /// In order of arrival.
     pub commands: Arc<[Command]>,
+    /// Actors whose end has come, as their leader sees it; they are dealt with before the commands.
+    pub due: Arc<[Due]>,
+}
+
+impl Batch {
+    /// Bytes it holds in queues; a close lower bound of its encoding.
+    pub fn bytes(&self) -> usize {
+        let commands = self.commands.iter().map(Command::bytes).sum::<usize>();
+        commands + self.due.iter().map(Due::bytes).sum::<usize>()
+    }
+}
+
+/// An actor whose end may have come: apply removes it if it is still as it was when this was
+/// proposed, and its end is not after committed time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// The actor.
+    pub id: ActorId,
+    /// Which state of it.
+    pub token: Token,
+}
+
+impl Due {
+    /// Bytes it holds in queues.
+    pub fn bytes(&self) -> usize {
+        32 + self.id.as_str().len()
+    }
 }
 
 /// What applying a command came to. Recorded in the op-log and returned to every repeat.

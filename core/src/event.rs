@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::message::LogPosition;
+use crate::store::Expired;
 use crate::types::{GroupId, NodeId, ReplicaId};
 
 /// One line of a trace.
@@ -29,6 +30,13 @@ pub enum Event {
         index: u64,
         /// A hash over everything applied up to here: equal on all replicas at equal index.
         state_hash: u64,
+    },
+    /// An actor was removed because its end had come.
+    Expired {
+        /// The group.
+        group: GroupId,
+        /// Which, and when.
+        expired: Expired,
     },
     /// A conflicting end of the log was removed: entries that no quorum had.
     Truncated {
@@ -166,6 +174,15 @@ impl fmt::Display for Event {
             Event::Applied { group, term, index, state_hash } => {
                 write!(f, "group {group} applied {term}.{index} hash {state_hash:016x}")
             }
+            Event::Expired { group, expired } => write!(
+                f,
+                "group {group} expired {} {}, due at {}, at {} as change {}",
+                expired.id,
+                expired.record.token,
+                expired.record.expires().unwrap_or_default().0,
+                expired.time.0,
+                expired.sequence
+            ),
             Event::Truncated { group, keep, head } => {
                 write!(f, "group {group} truncated from {head} to {keep} entries")
             }

@@ -58,7 +58,7 @@ pub mod store;
 pub mod types;
 mod wal;
 
-pub use command::{Batch, Command, Expected, Operation, Outcome, Refusal, Work, Write};
+pub use command::{Batch, Command, Due, Expected, Operation, Outcome, Refusal, Work, Write};
 pub use config::{ClusterConfig, LogSizes, Storage, Timing};
 pub use content::{Content, Metadata, Record, Ttl};
 pub use disk::{DiskImage, DiskOp, FileName, MemoryDisk};

@@ -111,6 +111,12 @@ pub const SESSION_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const SESSION_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How exactly the last use of a session is kept for that.
 pub const SESSION_USE_GRAIN: Duration = Duration::from_secs(60);
+/// Actors that are removed by one entry because their end has come.
+pub const EXPIRE_BATCH_MAX: usize = 256;
+/// Shortest time between two such entries of one group.
+pub const EXPIRE_PAUSE: Duration = Duration::from_millis(50);
+/// Longest time that such an entry is waited for; what is still there is proposed again.
+pub const EXPIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far ahead of the receiving node's clock a time-ordered operation id may be.
 pub const OP_TIME_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// How far one leader's stamps may run ahead of its own monotonic clock (ADR 4).

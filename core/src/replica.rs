@@ -245,6 +245,7 @@ impl Replica {
             node.look_at_the_disk();
             node.found();
             node.repair();
+            node.groups.values().for_each(Group::expire);
             node.run();
             node.greet();
         });

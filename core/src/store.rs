@@ -7,18 +7,20 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::apply::{Row, Turn, apply, apply_all};
 use crate::codec::{self, Corrupt};
-use crate::command::{Batch, Command, Outcome, Work, Write};
+use crate::command::{Batch, Command, Due, Outcome, Work, Write};
 use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
 use crate::query::{Found, Page, Scan, Seen};
 use crate::types::{ActorId, Record, Sequence, Timestamp};
 
 mod cache;
+mod ends;
 pub mod keys;
 mod meta;
 mod outside;
 mod view;
 
+use ends::Ends;
 pub use meta::{Meta, row_hash};
 pub use view::StoreView;
 
@@ -26,12 +28,28 @@ pub use view::StoreView;
 #[derive(Debug, Default)]
 pub struct Store {
     rows: Rows,
+    ends: Ends,
     oplog: OpLog,
+    /// Actors that were removed because their end had come, since the last [`Store::take_expired`].
+    expired: Vec<Expired>,
     /// But for what the op-log itself knows: see [`Store::meta`].
     meta: Meta,
     /// For planted bugs.
     #[cfg(sim_mutant)]
     pub sabotage: crate::mutant::sabotage::Sabotage,
+}
+
+/// An actor that was removed because its end had come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The actor.
+    pub id: ActorId,
+    /// What it was; it had an end.
+    pub record: Record,
+    /// The change's place in the shard's order.
+    pub sequence: Sequence,
+    /// The committed time of the change.
+    pub time: Timestamp,
 }
 
 /// Where the rows are.
@@ -102,9 +120,15 @@ impl Store {
     }
 
     fn with(rows: Rows, oplog: OpLog, meta: Meta) -> Store {
+        let ends = match &rows {
+            Rows::Whole(rows) => Ends::of(rows.iter()),
+            Rows::Outside(_) => Ends::outside(),
+        };
         Store {
             rows,
+            ends,
             oplog,
+            expired: Vec::new(),
             meta,
             #[cfg(sim_mutant)]
             sabotage: Default::default(),
@@ -125,6 +149,7 @@ impl Store {
             #[cfg(sim_mutant)]
             let time = crate::mutant::sabotage::time_of_apply(time);
             self.meta.committed_time = self.meta.committed_time.max(time);
+            batch.due.iter().for_each(|due| self.expire(due));
             results = self.run_all(&batch.commands);
         }
         self.meta.applied = Some(position);
@@ -175,6 +200,46 @@ impl Store {
         }
     }
 
+    /// Removes an actor if its end has come, as committed time says; decided here alone, the same on
+    /// every replica.
+    fn expire(&mut self, Due { id, token }: &Due) {
+        let Turn { next, now } = self.turn();
+        #[cfg(sim_mutant)]
+        let id = &crate::mutant::sabotage::row_key(id);
+        let found = self.rows.get(id).filter(|found| found.token == *token);
+        let Some(record) = found.filter(|found| found.expires().is_some_and(|end| end <= now))
+        else {
+            return;
+        };
+        let record = record.clone();
+        self.replace(id, None);
+        self.meta.sequence = next;
+        let time = self.meta.committed_time;
+        let expired = Expired { id: id.clone(), record, sequence: next, time };
+        self.expired.push(expired);
+    }
+
+    /// The actors that were removed because their end had come, since the last call.
+    pub fn take_expired(&mut self) -> Vec<Expired> {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// No actor's end is before this; `None`: none has one.
+    pub fn earliest_end(&self) -> Option<Timestamp> {
+        self.ends.earliest()
+    }
+
+    /// The first of the actors that end at or before `now`; `None` where the rows are in a backend,
+    /// which is asked by [`Store::ask_ends`].
+    pub fn ended(&self, now: Timestamp, limit: usize) -> Option<Vec<ActorId>> {
+        self.ends.due(now, limit)
+    }
+
+    /// An end that the backend has shown.
+    pub fn saw_end(&mut self, end: Timestamp) {
+        self.ends.saw(end);
+    }
+
     /// The turn of the next change.
     fn turn(&self) -> Turn {
         Turn { next: Sequence(self.meta.sequence.0 + 1), now: self.meta.committed_time }
@@ -204,7 +269,9 @@ impl Store {
         let found = |id: &ActorId| self.rows.get(id).cloned();
         let (outcomes, rows) = match apply_all(writes, found, self.turn()) {
             Ok(all) => all,
-            Err(refusal) => return Outcome::Refused(refusal),
+            Err(refusal) => {
+                return Outcome::Refused(refusal);
+            }
         };
         for (id, row) in rows {
             // One that was made and removed again is as absent as before.
@@ -222,7 +289,10 @@ impl Store {
             hash = hash.wrapping_add(row_hash(id, new));
             self.meta.actors += 1;
         }
-        if let Some(old) = &self.rows.replace(id, new) {
+        let end = new.as_ref().and_then(Record::expires);
+        let old = self.rows.replace(id, new);
+        self.ends.moved(id, old.as_ref().and_then(Record::expires), end);
+        if let Some(old) = &old {
             hash = hash.wrapping_sub(row_hash(id, old));
             self.meta.actors -= 1;
         }
@@ -319,6 +389,8 @@ impl Store {
         self.oplog.check();
         if let Rows::Whole(rows) = &self.rows {
             assert!(self.meta.actors == count(rows.len()), "rows_are_counted");
+            let ends = self.ends.len().is_some_and(|ends| ends <= rows.len());
+            assert!(ends, "ends_are_of_rows");
         }
     }
 }

@@ -57,7 +57,9 @@ fn every_message() -> Vec<Message> {
     let recorded = Timestamp(1_700_000_000_000);
     let applied = |outcome| Applied { outcome, replayed: true, recorded };
     let applied: Vec<_> = outcomes.into_iter().map(applied).collect();
-    let batch = Batch { time: Timestamp(1_700_000_000_000), commands: Arc::from(commands.clone()) };
+    let due = Arc::from([Due { id: id.clone(), token }]);
+    let batch =
+        Batch { time: Timestamp(1_700_000_000_000), commands: Arc::from(commands.clone()), due };
     let voters = vec![replica(1), replica(2)];
     let entries = [
         Payload::Blank,

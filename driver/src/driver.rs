@@ -421,6 +421,7 @@ fn log(event: &Event) {
         | Event::SnapshotRefused { .. } => warn!("{event}"),
         Event::Diverged { .. } => error!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
+        Event::Expired { .. } => debug!("{event}"),
         Event::Applied { .. } => tracing::trace!("{event}"),
     }
 }

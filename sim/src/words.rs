@@ -266,6 +266,7 @@ pub fn group(event: &Event) -> u64 {
         Event::Role { group, .. }
         | Event::Applied { group, .. }
         | Event::Truncated { group, .. }
+        | Event::Expired { group, .. }
         | Event::Formed { group }
         | Event::Checkpoint { group, .. }
         | Event::CheckpointFailed { group, .. }

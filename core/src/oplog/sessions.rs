@@ -161,6 +161,11 @@ impl Sessions {
         self.entries.len()
     }
 
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The highest time of a session that was forgotten.
     pub fn floor(&self) -> Timestamp {
         self.floor

@@ -4,6 +4,7 @@ use crate::seed::{Rng, Seed};
 use crate::types::{ActorId, Json, Record, Version};
 
 mod model;
+mod sessions;
 
 fn command(op: OpId, value: &str) -> Command {
     let operation = Operation::Put { content: Json::new(value.as_bytes()).into() };
@@ -28,7 +29,7 @@ fn run(oplog: &mut OpLog, command: &Command, now: u64) -> Admission {
     }
     oplog.check();
     let bytes: usize = oplog.rows(None).map(|(op, row)| entry_bytes(&op, &row.outcome)).sum();
-    assert_eq!(bytes, oplog.bytes);
+    assert_eq!(bytes, oplog.bytes + oplog.sessions.bytes());
     admission
 }
 

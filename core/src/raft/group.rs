@@ -38,6 +38,7 @@ use crate::wal::frame::Record as WalRecord;
 use crate::wal::recover::GroupImage;
 
 pub(crate) mod compact;
+pub(crate) mod expire;
 pub(crate) mod hand_over;
 pub(crate) mod local;
 pub(crate) mod read;
@@ -70,6 +71,7 @@ pub struct Group {
     turn: Mutex<Turn>,
     seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
     repair: repair::Repair,
+    expiry: Mutex<expire::Expiry>,
     /// Held once by each question of a peer that is being worked on.
     questions: Arc<()>,
 }
@@ -198,6 +200,7 @@ impl Group {
             turn,
             seen,
             repair,
+            expiry: Mutex::default(),
             questions,
         })
     }

@@ -245,9 +245,7 @@ fn assert_vote_follows(before: &RaftVote, after: &RaftVote) {
 
 fn entry_bytes(entry: &Entry) -> usize {
     match &entry.payload {
-        EntryPayload::Normal(batch) => {
-            batch.commands.iter().map(crate::command::Command::bytes).sum()
-        }
+        EntryPayload::Normal(batch) => batch.bytes(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 64,
     }
 }

@@ -88,9 +88,12 @@ impl Machine {
             *lock(&self.membership) = stored;
             store.set_members(position, convert::members(membership));
         }
-        let state_hash = store.state_hash();
+        let (state_hash, expired) = (store.state_hash(), store.take_expired());
         drop(store);
         let (group, term, index) = (self.group, position.term, position.index);
+        for expired in expired {
+            self.shared.emit(Effect::Event(Event::Expired { group: self.group, expired }));
+        }
         self.shared.emit(Effect::Event(Event::Applied { group, term, index, state_hash }));
         self.marks.applied(&self.shared, group, index, state_hash);
         results

@@ -20,7 +20,7 @@ use crate::limits;
 use crate::query::{Found, Page, Query, Scan, Seen};
 use crate::store::Store;
 use crate::store::keys::{self, Root};
-use crate::types::{ActorId, GroupId, Record};
+use crate::types::{ActorId, GroupId, Record, Timestamp};
 
 /// See the module.
 #[derive(Clone)]
@@ -149,6 +149,40 @@ impl Rows {
         let records = records.map_err(|corrupt: codec::Corrupt| self.damaged(&corrupt.0))?;
         seen.found = Found::Page(Page { records, more });
         Ok(seen)
+    }
+
+    /// Some of the actors that the index says have ended at `now`, the earliest first.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn ended(&self, now: Timestamp, limit: usize) -> Result<Vec<ActorId>, io::Error> {
+        self.settled().await;
+        let keys = {
+            let mut store = lock(&self.store);
+            if let Some(ids) = store.ended(now, limit) {
+                return Ok(ids);
+            }
+            store.ask_ends()
+        };
+        let Some((from, until)) = keys else {
+            return Err(io::Error::other("a store is neither here nor outside"));
+        };
+        let bytes = limits::SCAN_BYTES_MAX;
+        let StoreDone::Scanned(rows, _) =
+            self.ask(StoreOp::Scan { from, until, limit, bytes }).await?
+        else {
+            return Err(io::Error::other("an answer to another question"));
+        };
+        let mut ids = Vec::new();
+        for (key, _) in rows {
+            let end = keys::end_from(key.get(keys::PREFIX..).unwrap_or_default());
+            let (end, id) = end.map_err(|corrupt| self.damaged(&corrupt.0))?;
+            lock(&self.store).saw_end(end);
+            if end <= now {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
     }
 
     async fn read(&self, ids: Vec<ActorId>) -> Result<(), io::Error> {

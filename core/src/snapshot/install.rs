@@ -59,7 +59,14 @@ fn fill(
             Item::Header(header) => {
                 return check_origin(&header, place, old).map_err(ReadError::Source);
             }
-            Item::Actor(id, record) => (place.actor(&id), codec::encode(&record)),
+            Item::Actor(id, record) => {
+                if let Some(end) = record.expires() {
+                    let key = place.end(end, &id);
+                    bytes += key.len();
+                    batch.changes.push(Change::Put(key, Vec::new()));
+                }
+                (place.actor(&id), codec::encode(&record))
+            }
             Item::Outcome(op, row) => (place.outcome(&op), codec::encode(&row)),
         };
         bytes += key.len() + value.len();

@@ -8,6 +8,7 @@
 //!
 //! kind  rest                           value
 //! `a`   the actor's id                 codec(Record)
+//! `e`   its end as u64 BE, its id      nothing: an actor with an end
 //! `m`   none                           codec(Meta)
 //! `o`   0x00, the name as u128 BE      codec(Remembered)
 //! `o`   0x01, the name's bytes         codec(Remembered)
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Corrupt;
 use crate::query::Scan;
-use crate::types::{ActorId, ClusterId, GroupId, Namespace, OpId};
+use crate::types::{ActorId, ClusterId, GroupId, Namespace, OpId, Timestamp};
 
 /// Whose state it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub enum Kind {
     Actor,
     /// [`super::Meta`].
     Meta,
+    /// The end of one actor that has one.
+    End,
     /// One remembered operation.
     Outcome,
 }
@@ -73,6 +76,7 @@ impl Kind {
     fn byte(self) -> u8 {
         match self {
             Kind::Actor => b'a',
+            Kind::End => b'e',
             Kind::Meta => b'm',
             Kind::Outcome => b'o',
         }
@@ -98,6 +102,12 @@ impl Place {
     /// The key of a remembered operation.
     pub fn outcome(self, op: &OpId) -> Vec<u8> {
         self.key(Kind::Outcome, &outcome_rest(op))
+    }
+
+    /// The key of an actor's end.
+    pub fn end(self, end: Timestamp, id: &ActorId) -> Vec<u8> {
+        let rest = [&end.0.to_be_bytes(), id.as_str().as_bytes()].concat();
+        self.key(Kind::End, &rest)
     }
 
     /// The key of the meta row.
@@ -177,6 +187,16 @@ pub fn actor_from(rest: &[u8]) -> Result<ActorId, Corrupt> {
     ActorId::new(id).map_err(Corrupt)
 }
 
+/// The end and the actor whose key ends with `rest`.
+///
+/// # Errors
+/// [`Corrupt`] when none does.
+pub fn end_from(rest: &[u8]) -> Result<(Timestamp, ActorId), Corrupt> {
+    let (end, id) =
+        rest.split_first_chunk().ok_or_else(|| Corrupt("an actor's end is none".to_owned()))?;
+    Ok((Timestamp(u64::from_be_bytes(*end)), actor_from(id)?))
+}
+
 /// The operation whose key ends with `rest`.
 ///
 /// # Errors
@@ -206,7 +226,6 @@ pub fn outcome_from(rest: &[u8]) -> Result<OpId, Corrupt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Timestamp;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -228,6 +247,10 @@ mod tests {
         assert_eq!(hex(&PLACE.actor(&id)), "0000010200000a0b61613ac3a9");
         assert_eq!(hex(&PLACE.meta()), "0000010200000a0b6d");
         assert_eq!(
+            hex(&PLACE.end(Timestamp(0x0203), &id)),
+            "0000010200000a0b650000000000000203613ac3a9"
+        );
+        assert_eq!(
             hex(&PLACE.outcome(&timed)),
             "0000010200000a0b6f000123456789ab70058000000000000000"
         );
@@ -247,6 +270,13 @@ mod tests {
         let keys: Vec<_> = ids.iter().map(|id| PLACE.actor(id)).collect();
         assert!(keys.is_sorted());
         assert!(ids.iter().all(|id| actor_from(&actor_rest(id)).as_ref() == Ok(id)));
+        let ends = [(1, 2), (2, 1), (256, 0)].map(|(end, n)| (Timestamp(end), ids[n].clone()));
+        assert!(ends.iter().map(|(end, id)| PLACE.end(*end, id)).is_sorted());
+        for (end, id) in ends {
+            let key = PLACE.end(end, &id);
+            assert_eq!(end_from(&key[PREFIX..]), Ok((end, id)));
+        }
+        assert!(end_from(&[0; 7]).is_err() && end_from(&[0; 8]).is_err());
         let mut ops = vec![OpId::Named("\0".to_owned()), OpId::Named("a".to_owned())];
         ops.extend((0..5).map(|time| OpId::timed(Timestamp(1 << (9 * time)), 3)));
         ops.extend([(0, 0), (0, 1), (1, 0), (u128::MAX, u64::MAX)].map(session));
@@ -278,7 +308,9 @@ mod tests {
                     session((u128::MAX, u64::MAX)),
                 ];
                 let ops = ops.map(|op| place.outcome(&op));
-                let mine: Vec<_> = ids.into_iter().chain(ops).chain([place.meta()]).collect();
+                let end = place.end(Timestamp(0x6161), &ActorId::new("a").unwrap());
+                let mine = ids.into_iter().chain(ops).chain([place.meta(), end]);
+                let mine: Vec<_> = mine.collect();
                 let within =
                     |key: &Vec<u8>, (from, until): (Vec<u8>, Vec<u8>)| (from..until).contains(key);
                 for key in &mine {

@@ -12,6 +12,7 @@
 //! then never older than one that was written before and has been forgotten since.
 
 use super::cache::Cache;
+use super::ends::Ends;
 use super::keys::{self, Kind, Origin, Place, Root};
 use super::{Meta, Rows, Store, count};
 use crate::backend::{BackendError, Change, Row, View, WriteBatch};
@@ -83,6 +84,7 @@ impl Store {
         if let Rows::Outside(outside) = &mut self.rows {
             outside.place.generation = root.generation;
             outside.root = None;
+            self.ends = Ends::outside();
         }
         self
     }
@@ -126,7 +128,8 @@ impl Store {
         let Rows::Outside(outside) = &mut self.rows else { return Vec::new() };
         let mut missing = Vec::new();
         let writes = batch.commands.iter().flat_map(|command| command.work.writes());
-        for Write { id, .. } in writes {
+        let due = batch.due.iter().map(|due| &due.id);
+        for id in due.chain(writes.map(|Write { id, .. }| id)) {
             #[cfg(sim_mutant)]
             let id = &crate::mutant::sabotage::row_key(id);
             outside.cache.want(id);
@@ -168,6 +171,18 @@ impl Store {
         Some(outside.place.scan(scan))
     }
 
+    /// The keys of the ends of actors, of which the backend is to show the first; as for
+    /// [`Store::scan_keys`].
+    ///
+    /// # Panics
+    /// As [`Store::scan_keys`].
+    pub fn ask_ends(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let Rows::Outside(outside) = &self.rows else { return None };
+        assert!(!outside.changed, "changes_are_written_at_once");
+        self.ends.ask();
+        Some(outside.place.range(Kind::End))
+    }
+
     /// The actor of a row.
     ///
     /// # Errors
@@ -205,6 +220,7 @@ impl Store {
         let oplog =
             oplog.map(|(op, row)| change(place.outcome(&op), row.as_ref().map(codec::encode)));
         let mut changes: Vec<_> = rows.chain(oplog).collect();
+        changes.extend(self.ends.take_changes(place));
         changes.push(Change::Put(place.meta(), codec::encode(&meta)));
         if let Some(root) = outside.root.take() {
             changes.push(Change::Put(keys::root(place.group), codec::encode(&root)));

@@ -77,7 +77,7 @@ fn random_work(rng: &mut Rng, first: ActorId, operation: Operation, actors: u64)
 pub fn random_batch(rng: &mut Rng, now: u64, actors: u64, bytes: u64) -> Batch {
     let commands = 1 + rng.below(8);
     let commands = (0..commands).map(|_| random_command(rng, now, actors, bytes)).collect();
-    Batch { time: Timestamp(now), commands }
+    Batch { time: Timestamp(now), commands, due: Arc::new([]) }
 }
 
 /// A store with something of everything.

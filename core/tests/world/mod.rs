@@ -540,6 +540,12 @@ impl World {
         panic!("no answer in 3 s of virtual time");
     }
 
+    /// Asks anything, and waits.
+    pub fn ask(&mut self, at: usize, body: Request) -> Response {
+        let request = self.request(at, body);
+        self.answer(request)
+    }
+
     fn write_request(
         &mut self,
         at: usize,

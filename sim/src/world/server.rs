@@ -49,7 +49,8 @@ impl World {
             Event::Diverged { group, index, leader, .. } => {
                 replicas_never_diverge::check(node, *leader, *group, *index)
             }
-            Event::Formed { .. }
+            Event::Expired { .. }
+            | Event::Formed { .. }
             | Event::Repair { .. }
             | Event::Dropped { .. }
             | Event::Checkpoint { .. }
@@ -112,7 +113,7 @@ impl World {
                 self.nodes[place(node)].seen.entry(*group).or_default().installed = true;
                 None
             }
-            Event::SnapshotRefused { .. } | Event::Diverged { .. } => None,
+            Event::SnapshotRefused { .. } | Event::Diverged { .. } | Event::Expired { .. } => None,
             Event::HandsOver { .. } => Some(Mark::LeadershipHandedOver),
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
             Event::Repair { group, step } => self.mark_repair(node, *group, *step),

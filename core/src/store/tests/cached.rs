@@ -176,7 +176,10 @@ fn applying_without_the_rows_is_a_broken_invariant() {
     let mut store = Store::new_cached(origin(), 1 << 20);
     let operation = Operation::Put { content: Json::new(*b"1").into() };
     let command = Command::one(OpId::Timed(1 << 90), id(1), operation);
-    store.apply(position(0), Some(&Batch { time: Timestamp(1), commands: [command].into() }));
+    store.apply(
+        position(0),
+        Some(&Batch { time: Timestamp(1), commands: [command].into(), due: [].into() }),
+    );
 }
 
 #[test]

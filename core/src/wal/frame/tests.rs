@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::{ALIGN, Record, SegmentHeader, decode, encode, seed};
-use crate::command::{Batch, Command, Operation};
+use crate::command::{Batch, Command, Due, Operation};
 use crate::message::{LogEntry, LogPosition, Members, Payload, Vote};
 use crate::types::{
     ActorId, ClusterId, GroupId, Identity, Incarnation, Json, Namespace, NodeId, OpId, ReplicaId,
-    Timestamp,
+    Sequence, Timestamp, Token, Version,
 };
 
 fn identity() -> Identity {
@@ -23,7 +23,12 @@ fn every_record() -> Vec<Record> {
     let op = OpId::timed(Timestamp(1_700_000_000_000), 5);
     let create = Operation::Create { content: Json::new(*b"{\"n\":1}").into() };
     let command = Command::one(op, ActorId::new("a").unwrap(), create);
-    let batch = Batch { time: Timestamp(1_700_000_000_001), commands: Arc::new([command]) };
+    let due = Due {
+        id: ActorId::new("a").unwrap(),
+        token: Token { created: Sequence(1), version: Version(2) },
+    };
+    let time = Timestamp(1_700_000_000_001);
+    let batch = Batch { time, commands: Arc::new([command]), due: Arc::new([due]) };
     let entry = |payload| Record::Entry(group, LogEntry { position, payload });
     vec![
         entry(Payload::Blank),
