@@ -12,6 +12,10 @@ use understudy_core::{ClusterConfig, ClusterId, LogSizes, Namespace, NodeId, Sto
 
 use crate::limits;
 
+mod security;
+
+pub use security::{AuthSection, PeerTlsSection, Security, TlsSection};
+
 /// One process of the cluster and where it finds the others.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -27,6 +31,8 @@ pub struct NodeConfig {
     pub listen_api: String,
     /// Every member's addresses.
     pub members: BTreeMap<NodeId, Member>,
+    /// Certificates and keys.
+    pub security: Security,
     /// What is equal on every node.
     pub cluster: ClusterConfig,
 }
@@ -54,6 +60,15 @@ pub struct ConfigFile {
     /// `address:port`; by default the member's `api`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen_api: Option<String>,
+    /// TLS for clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSection>,
+    /// TLS among members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_tls: Option<PeerTlsSection>,
+    /// Tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthSection>,
     /// Equal on every node.
     pub cluster: ClusterSection,
 }
@@ -191,6 +206,7 @@ impl NodeConfig {
         };
         let cluster = cluster(&file.cluster, members.keys().copied().collect())?;
         let folder = path.parent().unwrap_or(Path::new("."));
+        let security = Security { tls: file.tls, peer_tls: file.peer_tls, auth: file.auth };
         Ok(NodeConfig {
             path: path.to_owned(),
             data_dir: folder.join(file.data_dir),
@@ -198,6 +214,7 @@ impl NodeConfig {
             listen_peer: file.listen_peer.unwrap_or(own.peer),
             listen_api: file.listen_api.unwrap_or(own.api),
             members,
+            security: security.found_from(folder),
             cluster,
         })
     }
@@ -210,6 +227,9 @@ impl NodeConfig {
             node: self.node.0,
             listen_peer: Some(self.listen_peer.clone()),
             listen_api: Some(self.listen_api.clone()),
+            tls: self.security.tls.clone(),
+            peer_tls: self.security.peer_tls.clone(),
+            auth: self.security.auth.clone(),
             cluster: ClusterSection {
                 name: self.cluster.cluster.0.clone(),
                 namespaces: self.cluster.namespaces.iter().map(ToString::to_string).collect(),

@@ -19,6 +19,9 @@ use crate::cluster::Shape;
 use crate::commands;
 use crate::config::{NodeConfig, Span};
 use crate::data::{self, DataCommand};
+use crate::credentials::cert::{self, CertCommand};
+use crate::credentials::token::{self, TokenCommand};
+use crate::credentials::CredentialArgs;
 use crate::documents::Source;
 use crate::load::{self, Summary};
 use crate::pace::Pace;
@@ -93,6 +96,12 @@ enum Command {
     /// Looks at everything in it and changes nothing: identity, lock, log, checkpoints, RocksDB,
     /// what was left or set aside, free space. The last two lines are the verdict and the next step.
     Doctor(tools::DoctorArgs),
+    /// Make, narrow and look at tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make certificates for development.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Print a completion script for your shell.
     Completions {
         /// Which shell.
@@ -131,6 +140,14 @@ struct EndpointsArg {
         default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
     )]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+}
+
+impl EndpointsArg {
+    fn client(&self) -> anyhow::Result<Client> {
+        Client::with(&self.endpoints, self.credentials.read(&[b"http/1.1"])?)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -249,9 +266,11 @@ struct DemoArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Our own lines only: openraft speaks at every step, and its words are not for operators.
+    // And those about refused requests, always.
     let ours = Targets::new()
         .with_target("understudy_node", cli.log_level)
-        .with_target("understudy_driver", cli.log_level);
+        .with_target("understudy_driver", cli.log_level)
+        .with_target("audit", Level::INFO);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
@@ -275,7 +294,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Data(command) => return block_on(data::run(command)),
         Command::Bench(args) => return bench::run(&args),
         Command::Status { endpoints, json } => {
-            let client = Client::new(&endpoints.endpoints)?;
+            let client = endpoints.client()?;
             return block_on(commands::status(&client, json));
         }
         Command::Load(args) => return block_on(run_load(args)),
@@ -287,6 +306,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Wal(command) => return Ok(tools::run_wal(command)),
         Command::Store(command) => return Ok(tools::run_store(command)),
         Command::Doctor(args) => return Ok(tools::run_doctor(&args)),
+        Command::Token(command) => return token::run(command),
+        Command::Cert(command) => return cert::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "understudy", &mut io::stdout());
         }
@@ -318,7 +339,7 @@ fn run_backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
         return backup::run_verify(&file, json);
     }
     let out = args.out.context("give the new file with `--out`")?;
-    let client = Client::new(&args.endpoints.endpoints)?;
+    let client = args.endpoints.client()?;
     block_on(backup::download::download(&client, &out, args.json))
 }
 
@@ -397,6 +418,6 @@ impl DocumentsArgs {
         let namespace = Namespace::new(self.namespace.clone()).map_err(anyhow::Error::msg)?;
         let plan =
             load::Plan { namespace, concurrency: self.concurrency, patience: self.timeout.0 };
-        Ok((source, plan, Arc::new(Client::new(&self.endpoints.endpoints)?)))
+        Ok((source, plan, Arc::new(self.endpoints.client()?)))
     }
 }

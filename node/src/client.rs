@@ -10,22 +10,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderName};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use understudy_core::OpId;
 
 use crate::api::request::{IDEMPOTENCY_KEY, TIMEOUT_MS};
+use crate::credentials::Credentials;
 use crate::{clock, folder, limits};
+
+mod connector;
+
+use connector::Connector;
 
 /// Knows the endpoints of one cluster.
 #[derive(Debug)]
 pub struct Client {
-    http: Http<HttpConnector, Full<Bytes>>,
+    http: Http<Connector, Full<Bytes>>,
     endpoints: Vec<String>,
+    /// Of endpoints that name none.
+    scheme: &'static str,
+    /// The token, marked as secret.
+    bearer: Option<HeaderValue>,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
 }
@@ -69,28 +77,36 @@ impl Client {
     /// # Errors
     /// When there is none, or one is not an address.
     pub fn new(endpoints: &[String]) -> anyhow::Result<Client> {
+        Client::with(endpoints, Credentials::default())
+    }
+
+    /// The same, with TLS or a token; endpoints may be `https://host:port`.
+    ///
+    /// # Errors
+    /// When there is none, or one is not an address.
+    pub fn with(endpoints: &[String], credentials: Credentials) -> anyhow::Result<Client> {
         ensure!(!endpoints.is_empty(), "no endpoint; give `--endpoints host:port,host:port`");
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(limits::PEER_CONNECT_TIMEOUT));
+        let Credentials { tls, bearer } = credentials;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let http = Http::builder(TokioExecutor::new())
             .pool_max_idle_per_host(limits::CONCURRENCY_MAX)
-            .build(connector);
+            .build(Connector::new(tls));
         let endpoints: anyhow::Result<Vec<String>> = endpoints
             .iter()
             .map(|endpoint| {
                 let address = endpoint.trim().trim_end_matches('/');
-                let address = address.strip_prefix("http://").unwrap_or(address);
-                let uri: Result<hyper::Uri, _> = format!("http://{address}/").parse();
-                let valid = uri.is_ok_and(|uri| uri.port().is_some());
+                let uri: Result<hyper::Uri, _> = base(scheme, address).parse();
+                let valid = uri.is_ok_and(|uri| {
+                    uri.port().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
+                });
                 ensure!(valid, "`{endpoint}` is not an endpoint such as `127.0.0.1:7401`");
                 Ok(address.to_owned())
             })
             .collect();
-        Ok(Client { http, endpoints: endpoints?, preferred: AtomicUsize::new(0) })
+        Ok(Client { http, endpoints: endpoints?, scheme, bearer, preferred: AtomicUsize::new(0) })
     }
 
-    /// The endpoints, as `host:port`.
+    /// The endpoints, as they were given.
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints
     }
@@ -149,10 +165,13 @@ impl Client {
     ) -> anyhow::Result<Reply> {
         let mut request = Request::builder()
             .method(&call.method)
-            .uri(format!("http://{endpoint}{}", call.path))
+            .uri(format!("{}{}", base(self.scheme, endpoint), call.path))
             .header(TIMEOUT_MS, wait.as_millis().max(1).to_string());
         for (name, value) in &call.headers {
             request = request.header(name, value);
+        }
+        if let Some(bearer) = &self.bearer {
+            request = request.header(AUTHORIZATION, bearer);
         }
         let request = request.body(Full::new(call.body.clone())).context("not a request")?;
         let exchange = async {
@@ -186,11 +205,13 @@ impl Client {
     }
 
     async fn open(&self, endpoint: &str, call: &Call) -> anyhow::Result<Incoming> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(&call.method)
-            .uri(format!("http://{endpoint}{}", call.path))
-            .body(Full::new(call.body.clone()))
-            .context("not a request")?;
+            .uri(format!("{}{}", base(self.scheme, endpoint), call.path));
+        if let Some(bearer) = &self.bearer {
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        let request = request.body(Full::new(call.body.clone())).context("not a request")?;
         let asked = tokio::time::timeout(limits::STREAM_TIMEOUT, self.http.request(request)).await;
         let Ok(response) = asked else {
             bail!("no answer within {} s", limits::STREAM_TIMEOUT.as_secs());
@@ -203,6 +224,14 @@ impl Client {
         let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
         let reply = Reply { status: parts.status, headers: parts.headers, body, retries: 0 };
         bail!("{}", reply.refusal().detail)
+    }
+}
+
+/// `endpoint` with a scheme.
+fn base(scheme: &str, endpoint: &str) -> String {
+    match endpoint.contains("://") {
+        true => endpoint.to_owned(),
+        false => format!("{scheme}://{endpoint}"),
     }
 }
 

@@ -362,6 +362,9 @@ fn write_configs(dir: &Path, shape: &Shape) -> anyhow::Result<()> {
             node: id,
             listen_peer: None,
             listen_api: None,
+            tls: None,
+            peer_tls: None,
+            auth: None,
             cluster: ClusterSection {
                 name: "local".to_owned(),
                 namespaces: namespaces.clone(),

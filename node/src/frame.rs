@@ -106,6 +106,11 @@ impl Header {
         let u32_at = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
+        // A TLS handshake begins so.
+        if bytes[..2] == [0x16, 3] {
+            let what = "it speaks TLS and this node does not; set `[peer_tls]` on every node";
+            return Err(FrameError::Garbage(what));
+        }
         if bytes[..4] != MAGIC {
             return Err(FrameError::Garbage("it does not begin like a frame"));
         }

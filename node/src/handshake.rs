@@ -1,11 +1,13 @@
 //! Who is on the other end: two nodes talk only when cluster, names and configuration agree.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use understudy_core::{Boot, ClusterConfig, Identity, NodeId, codec};
+use understudy_tls::Peers;
 
 use crate::frame::{self, FrameError, Kind};
 use crate::limits;
@@ -34,6 +36,8 @@ pub enum HandshakeError {
     Mismatch(String),
     /// Not a peer, or gone.
     Frame(FrameError),
+    /// No TLS between us: who has to change what.
+    Tls(String),
     /// It did not say who it is in time.
     Silent(Duration),
 }
@@ -47,6 +51,8 @@ pub struct Own {
     pub boot: Boot,
     /// Must be equal on both sides.
     pub config: ClusterConfig,
+    /// How members prove who they are; `None` is bare TCP.
+    pub tls: Option<Arc<Peers>>,
 }
 
 impl Own {
@@ -89,11 +95,16 @@ impl Own {
         }
     }
 
-    /// The listener's side: hears who the other is, and answers.
+    /// The listener's side: hears who the other is, and answers. `proof` says whether it is who it
+    /// says that it is.
     ///
     /// # Errors
     /// [`HandshakeError`]; the other side has been told why, if it could be.
-    pub async fn accept<S>(&self, stream: &mut S) -> Result<Hello, HandshakeError>
+    pub async fn accept<S>(
+        &self,
+        stream: &mut S,
+        proof: impl Fn(NodeId) -> Result<(), String>,
+    ) -> Result<Hello, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -111,7 +122,8 @@ impl Own {
                 }
                 Err(error) => return Err(error),
             };
-            if let Some(reason) = self.mismatch(&other, None) {
+            let unproven = proof(other.identity.node).err();
+            if let Some(reason) = unproven.or_else(|| self.mismatch(&other, None)) {
                 send(stream, Kind::Refused, reason.as_bytes()).await?;
                 return Err(HandshakeError::Mismatch(reason));
             }
@@ -185,7 +197,11 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
     (*log != other.log).then(|| named("cluster.log", log, &other.log)).flatten()
 }
 
-async fn in_time<T>(
+/// Within the time that a stranger has.
+///
+/// # Errors
+/// What `exchange` says, or that it took too long.
+pub async fn in_time<T>(
     exchange: impl Future<Output = Result<T, HandshakeError>>,
 ) -> Result<T, HandshakeError> {
     let limit = limits::HANDSHAKE_TIMEOUT;
@@ -220,6 +236,7 @@ impl fmt::Display for HandshakeError {
             HandshakeError::Refused(reason) => write!(f, "it refuses this node: {reason}"),
             HandshakeError::Mismatch(reason) => f.write_str(reason),
             HandshakeError::Frame(error) => error.fmt(f),
+            HandshakeError::Tls(reason) => f.write_str(reason),
             HandshakeError::Silent(limit) => {
                 write!(f, "it did not say who it is within {} s", limit.as_secs())
             }
@@ -244,14 +261,14 @@ mod tests {
         change(&mut config);
         let cluster = config.cluster.clone();
         let identity = Identity { cluster, node: NodeId(node), incarnation: Incarnation(node) };
-        Own { identity, boot: Boot(7), config }
+        Own { identity, boot: Boot(7), config, tls: None }
     }
 
     /// What the dialer and the listener say.
     async fn meet(dialer: Own, to: u64, listener: Own) -> (String, String) {
         let (mut here, mut there) = tokio::io::duplex(limits::HANDSHAKE_BYTES_MAX);
         let (dialed, accepted) =
-            tokio::join!(dialer.dial(&mut here, NodeId(to)), listener.accept(&mut there));
+            tokio::join!(dialer.dial(&mut here, NodeId(to)), listener.accept(&mut there, |_| Ok(())));
         let say = |result: Result<Hello, HandshakeError>| match result {
             Ok(hello) => format!("node {}", hello.identity.node),
             Err(error) => error.to_string(),
@@ -285,6 +302,18 @@ mod tests {
         let (dialer, listener) = meet(own(1, |_| {}), 2, own(3, |_| {})).await;
         let words = "node 2 was meant, node 3 answers";
         assert!(dialer.contains(words) && listener.contains(words), "{dialer} / {listener}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_cannot_prove_its_name_is_told_so() {
+        let (mut here, mut there) = tokio::io::duplex(limits::HANDSHAKE_BYTES_MAX);
+        let (dialer, listener) = (own(3, |_| {}), own(2, |_| {}));
+        let proof = |node: NodeId| Err(format!("it is not node {node}"));
+        let (dialed, accepted) =
+            tokio::join!(dialer.dial(&mut here, NodeId(2)), listener.accept(&mut there, proof));
+        for said in [dialed.unwrap_err().to_string(), accepted.unwrap_err().to_string()] {
+            assert!(said.contains("it is not node 3"), "{said}");
+        }
     }
 
     #[tokio::test]

@@ -133,7 +133,20 @@ pub const GAP_MIN: Duration = Duration::from_millis(20);
 /// Pauses kept one by one.
 pub const GAPS_MAX: usize = 100_000;
 
+/// How often certificates and the list of revoked tokens are looked at again.
+pub const FILES_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Tokens whose signatures were verified and are remembered; 8 KiB each at most, and what they say.
+pub const TOKENS_KNOWN_MAX: usize = 1024;
+/// Bytes of the list of revoked tokens: a line of comment for each is fine.
+pub const REVOKED_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Refused requests that get a line of their own in an [`AUDIT_WINDOW`]; the rest are counted.
+pub const AUDIT_LINES_MAX: u32 = 100;
+/// After so long the counts are written and lines begin anew.
+pub const AUDIT_WINDOW: Duration = Duration::from_secs(10);
+
 const _: () = {
+    // Every token that may be revoked fits into the list, with as much comment.
+    assert!(REVOKED_BYTES_MAX > 2 * 130 * understudy_auth::REVOKED_MAX as u64);
     assert!(PEER_INBOX_BYTES_MAX >= core::FRAME_BYTES_MAX);
     assert!(BATCH_BODY_BYTES_MAX < API_DRAIN_BYTES_MAX);
     assert!(core::BATCH_WRITES_BYTES_MAX < BATCH_BODY_BYTES_MAX);

@@ -1,6 +1,8 @@
 //! Peers over TCP. Each node dials every other and sends on that connection; what it hears comes
 //! in on the connections the others dialed.
 //!
+//! With `[peer_tls]` both sides speak TLS and prove which member they are.
+//!
 //! Messages may be lost, so nothing here waits for a peer that is slow or gone: its queue is
 //! bounded, and empty while there is no connection.
 
@@ -20,9 +22,10 @@ use tracing::{debug, info, warn};
 use understudy_core::limits as core_limits;
 use understudy_core::{Message, NodeId, Rng, Seed, codec};
 use understudy_driver::peer::{Batch, Peer};
+use understudy_tls::{Peers, Stream, accept_failure};
 
 use crate::frame::{self, FrameError, Kind};
-use crate::handshake::{HandshakeError, Hello, Own};
+use crate::handshake::{HandshakeError, Hello, Own, in_time};
 use crate::limits;
 
 /// The sending side of one peer.
@@ -108,7 +111,7 @@ impl Dialer {
             return;
         }
         match why {
-            HandshakeError::Refused(_) | HandshakeError::Mismatch(_) => {
+            HandshakeError::Refused(_) | HandshakeError::Mismatch(_) | HandshakeError::Tls(_) => {
                 warn!("no connection to node {} at {}: {line}", self.to, self.address);
             }
             HandshakeError::Frame(_) | HandshakeError::Silent(_) => {
@@ -118,33 +121,47 @@ impl Dialer {
         self.said = line;
     }
 
-    async fn connect(&self) -> Result<TcpStream, HandshakeError> {
+    async fn connect(&self) -> Result<Stream, HandshakeError> {
         let io = |error| HandshakeError::Frame(FrameError::Io(error));
         let limit = limits::PEER_CONNECT_TIMEOUT;
-        let mut stream = timeout(limit, TcpStream::connect(&self.address))
+        let stream = timeout(limit, TcpStream::connect(&self.address))
             .await
             .map_err(|_| HandshakeError::Silent(limit))?
             .map_err(io)?;
         configure(&stream).map_err(io)?;
-        self.own.dial(&mut stream, self.to).await?;
-        Ok(stream)
+        let Some(tls) = &self.own.tls else {
+            let mut stream = Stream::Plain(stream);
+            self.own.dial(&mut stream, self.to).await?;
+            return Ok(stream);
+        };
+        let dialed = async { tls.dial(self.to.0, stream).await.map_err(|error| broken(&error)) };
+        let mut stream = in_time(dialed).await?;
+        // What it thinks of our certificate comes with its first answer.
+        match self.own.dial(&mut stream, self.to).await {
+            Err(HandshakeError::Frame(FrameError::Io(error))) => Err(broken(&error)),
+            said => said.map(|_| stream),
+        }
     }
 
     /// Sends until the connection ends, and says why it did; `None` when the node stops.
-    async fn pump(&mut self, mut stream: TcpStream) -> Option<String> {
-        let (mut reader, mut writer) = stream.split();
+    async fn pump(&mut self, mut stream: Stream) -> Option<String> {
         let mut byte = [0];
         loop {
             let messages = tokio::select! {
                 // The listener says nothing more, so this ends only with the connection.
-                read = reader.read(&mut byte) => return Some(match read {
+                read = stream.read(&mut byte) => return Some(match read {
                     Ok(_) => "closed by the other side".to_owned(),
                     Err(error) => error.to_string(),
                 }),
                 messages = self.waiting.recv() => messages?,
             };
             for frame in frames(&messages) {
-                match timeout(limits::PEER_FRAME_TIMEOUT, writer.write_all(&frame)).await {
+                let write = async {
+                    stream.write_all(&frame).await?;
+                    // TLS may still hold the last of it.
+                    stream.flush().await
+                };
+                match timeout(limits::PEER_FRAME_TIMEOUT, write).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return Some(error.to_string()),
                     Err(_) => return Some("it takes nothing".to_owned()),
@@ -152,6 +169,11 @@ impl Dialer {
             }
         }
     }
+}
+
+/// TLS that ended before it began.
+fn broken(error: &std::io::Error) -> HandshakeError {
+    HandshakeError::Tls(accept_failure(error))
 }
 
 /// One frame, or more when the turn's messages do not fit into one. A message that does not fit
@@ -221,7 +243,7 @@ struct Hall {
 impl Hall {
     async fn receive(
         self: Arc<Self>,
-        mut stream: TcpStream,
+        stream: TcpStream,
         place: OwnedSemaphorePermit,
         address: &str,
     ) {
@@ -229,8 +251,8 @@ impl Hall {
             debug!("connection from {address} ended: {error}");
             return;
         }
-        let hello = match self.own.accept(&mut stream).await {
-            Ok(hello) => hello,
+        let (stream, hello) = match self.welcome(stream).await {
+            Ok(welcomed) => welcomed,
             Err(error) => {
                 self.complain(address, &error.to_string());
                 return;
@@ -254,6 +276,21 @@ impl Hall {
         }
     }
 
+    /// Learns who has dialed, and that it is.
+    async fn welcome(&self, stream: TcpStream) -> Result<(Stream, Hello), HandshakeError> {
+        let Some(tls) = &self.own.tls else {
+            let mut stream = Stream::Plain(stream);
+            let hello = self.own.accept(&mut stream, |_| Ok(())).await?;
+            return Ok((stream, hello));
+        };
+        let accepted = async { tls.accept(stream).await.map_err(|error| broken(&error)) };
+        let mut stream = in_time(accepted).await?;
+        let certificate = stream.certificate().cloned();
+        let proof = |node: NodeId| Peers::prove(tls, certificate.as_ref(), node.0);
+        let hello = self.own.accept(&mut stream, proof).await?;
+        Ok((stream, hello))
+    }
+
     /// A node that is refused dials again every second; once is enough for the log.
     fn complain(&self, address: &str, why: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,7 +302,7 @@ impl Hall {
         why.clone_into(&mut said);
     }
 
-    async fn read(&self, mut stream: TcpStream, hello: &Hello) {
+    async fn read(&self, mut stream: Stream, hello: &Hello) {
         let node = hello.identity.node;
         let share = Arc::new(Semaphore::new(limits::PEER_INBOX_BYTES_MAX));
         info!("node {node} is connected (boot {:016x})", hello.boot.0);
@@ -290,7 +327,7 @@ impl Hall {
 
     async fn read_batch(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         share: &Arc<Semaphore>,
     ) -> Result<Batch, FrameError> {
         let header = frame::read_header(stream, core_limits::FRAME_BYTES_MAX).await?;

@@ -25,6 +25,7 @@ use crate::handshake::Own;
 use crate::peers;
 use crate::peers::Outgoing;
 use crate::say::say;
+use crate::security::Secured;
 
 /// Makes the data folder of a new member.
 ///
@@ -61,18 +62,24 @@ pub fn die_with(parent: u32) -> anyhow::Result<()> {
 /// # Errors
 /// One line that says why it cannot start.
 pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let secured = Secured::load(&config)
+        .with_context(|| format!("correct the configuration `{}`", config.path.display()))?;
     let recovered = Recovered::open(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the network threads")?;
-    let ended = runtime.block_on(run(config, recovered));
+    let ended = runtime.block_on(run(config, recovered, secured));
     runtime.shutdown_background();
     ended
 }
 
-async fn run(config: NodeConfig, recovered: Recovered) -> anyhow::Result<()> {
+async fn run(
+    config: NodeConfig,
+    recovered: Recovered,
+    secured: Secured,
+) -> anyhow::Result<()> {
     more_files();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
@@ -81,7 +88,13 @@ async fn run(config: NodeConfig, recovered: Recovered) -> anyhow::Result<()> {
 
     let status = recovered.replica.status();
     let (identity, seed) = (recovered.folder.identity.clone(), recovered.seed);
-    let own = Arc::new(Own { identity, boot: status.boot, config: config.cluster.clone() });
+    let own = Arc::new(Own {
+        identity,
+        boot: status.boot,
+        config: config.cluster.clone(),
+        tls: secured.peers.clone(),
+    });
+    drop(tokio::spawn(secured.clone().watch()));
     let (inbox, received) = unbounded();
     let outgoing: BTreeMap<NodeId, Outgoing> = config
         .members
