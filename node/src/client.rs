@@ -205,9 +205,11 @@ impl Client {
     }
 
     async fn open(&self, endpoint: &str, call: &Call) -> anyhow::Result<Incoming> {
-        let mut request = Request::builder()
-            .method(&call.method)
-            .uri(format!("{}{}", base(self.scheme, endpoint), call.path));
+        let mut request = Request::builder().method(&call.method).uri(format!(
+            "{}{}",
+            base(self.scheme, endpoint),
+            call.path
+        ));
         if let Some(bearer) = &self.bearer {
             request = request.header(AUTHORIZATION, bearer);
         }

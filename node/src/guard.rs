@@ -154,9 +154,7 @@ impl Auth {
     fn usable(&self, token: &Token) -> Result<(), Denied> {
         let list = match &self.revoked {
             None => Arc::default(),
-            Some(file) => {
-                file.state.read().unwrap_or_else(PoisonError::into_inner).list.clone()
-            }
+            Some(file) => file.state.read().unwrap_or_else(PoisonError::into_inner).list.clone(),
         };
         token.usable(now(), &list)
     }
@@ -196,8 +194,7 @@ impl Caller {
             return Ok(());
         };
         // A connection may outlast its token.
-        let allowed =
-            auth.usable(token).and_then(|()| token.allows(right, access, now()));
+        let allowed = auth.usable(token).and_then(|()| token.allows(right, access, now()));
         allowed.inspect_err(|denied| {
             self.guard.audit.write(&Line {
                 denied,

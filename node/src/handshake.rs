@@ -267,8 +267,10 @@ mod tests {
     /// What the dialer and the listener say.
     async fn meet(dialer: Own, to: u64, listener: Own) -> (String, String) {
         let (mut here, mut there) = tokio::io::duplex(limits::HANDSHAKE_BYTES_MAX);
-        let (dialed, accepted) =
-            tokio::join!(dialer.dial(&mut here, NodeId(to)), listener.accept(&mut there, |_| Ok(())));
+        let (dialed, accepted) = tokio::join!(
+            dialer.dial(&mut here, NodeId(to)),
+            listener.accept(&mut there, |_| Ok(()))
+        );
         let say = |result: Result<Hello, HandshakeError>| match result {
             Ok(hello) => format!("node {}", hello.identity.node),
             Err(error) => error.to_string(),

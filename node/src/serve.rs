@@ -75,11 +75,7 @@ pub fn serve(config: NodeConfig) -> anyhow::Result<()> {
     ended
 }
 
-async fn run(
-    config: NodeConfig,
-    recovered: Recovered,
-    secured: Secured,
-) -> anyhow::Result<()> {
+async fn run(config: NodeConfig, recovered: Recovered, secured: Secured) -> anyhow::Result<()> {
     more_files();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;

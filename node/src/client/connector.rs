@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::http::uri::Scheme;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
@@ -53,9 +53,11 @@ impl Service<Uri> for Connector {
             if !secure {
                 return Ok(Wire(TokioIo::new(Stream::Plain(stream))));
             }
-            let missing = "an `https` endpoint needs the CA of its certificate; give it with `--ca`";
+            let missing =
+                "an `https` endpoint needs the CA of its certificate; give it with `--ca`";
             let tls = tls.ok_or_else(|| io::Error::other(missing))?;
-            let shaken = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, connect(&tls, &host, stream));
+            let shaken =
+                tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, connect(&tls, &host, stream));
             let stream = shaken.await.map_err(|_| io::Error::other("no TLS handshake in time"))?;
             let stream = stream.map_err(|error| io::Error::other(accept_failure(&error)))?;
             Ok(Wire(TokioIo::new(stream)))

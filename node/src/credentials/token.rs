@@ -33,8 +33,8 @@ pub enum TokenCommand {
     Attenuate(AttenuateArgs),
     /// Show what a token allows.
     Inspect {
+        /// Which one.
         #[command(flatten)]
-        /// Which.
         token: TokenArg,
         /// Also check that it is signed with this root key (`ed25519/…`).
         #[arg(long, value_name = "KEY")]
@@ -45,6 +45,7 @@ pub enum TokenCommand {
     },
     /// Print the line that revokes a token and every one made from it.
     RevokeId {
+        /// Which one.
         #[command(flatten)]
         token: TokenArg,
     },
@@ -194,7 +195,11 @@ fn inspect(text: &str, root_key: Option<String>, json: bool) -> anyhow::Result<(
             say!("narrowed    {line}");
         }
     }
-    say!("until       {}{}", end.as_deref().unwrap_or("for ever"), if expired { ", expired" } else { "" });
+    say!(
+        "until       {}{}",
+        end.as_deref().unwrap_or("for ever"),
+        if expired { ", expired" } else { "" }
+    );
     for id in ids {
         say!("revoked by  {id}");
     }
@@ -237,7 +242,8 @@ impl FromStr for Lifetime {
         if text == "never" {
             return Ok(Lifetime(None));
         }
-        let bad = || format!("`{text}` is not a time such as `30d`, `12h`, `15m`, `60s` or `never`");
+        let bad =
+            || format!("`{text}` is not a time such as `30d`, `12h`, `15m`, `60s` or `never`");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (number, unit) = text.split_at(digits);
         let unit = match unit {
@@ -249,7 +255,10 @@ impl FromStr for Lifetime {
         };
         let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
         // A century: what is longer is a slip of the hand.
-        seconds.filter(|seconds| *seconds <= 36_525 * 86_400).map(|s| Lifetime(Some(s))).ok_or_else(bad)
+        seconds
+            .filter(|seconds| *seconds <= 36_525 * 86_400)
+            .map(|s| Lifetime(Some(s)))
+            .ok_or_else(bad)
     }
 }
 

@@ -49,8 +49,7 @@ impl Audit {
 
     /// Writes the counts of a window that is over.
     pub(super) fn flush(&self) {
-        let counted =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).turn(Instant::now());
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner).turn(Instant::now());
         tell(&counted);
     }
 }
@@ -85,9 +84,8 @@ fn tell(counted: &BTreeMap<&'static str, u64>) {
 impl Line<'_> {
     fn write(&self) {
         let Line { denied, remote, token, wanted, path } = self;
-        let (right, access) = wanted.map_or((None, Access::Node), |(right, access)| {
-            (Some(right.as_str()), access)
-        });
+        let (right, access) =
+            wanted.map_or((None, Access::Node), |(right, access)| (Some(right.as_str()), access));
         // What others have written is escaped, so that it stays one line.
         warn!(
             target: "audit",
