@@ -115,6 +115,11 @@ pub struct Grant {
 pub(crate) const EVERYWHERE: &str = "*";
 
 impl Grant {
+    /// Whether it is for something in `namespace`.
+    pub fn is_in(&self, namespace: &str) -> bool {
+        self.namespace == EVERYWHERE || self.namespace == namespace
+    }
+
     /// Whether it covers `right` to `access`.
     pub fn covers(&self, right: Right, access: Access<'_>) -> bool {
         let right = self.right == right || (self.right, right) == (Right::Admin, Right::Monitor);

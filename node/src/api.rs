@@ -6,19 +6,16 @@
 //! | `front` | one connection's requests: to HTTP or to gRPC |
 //! | `route`, `request`, `actor`, `batch`, `metadata`, `status`, `backup` | HTTP |
 //! | `grpc` | gRPC |
+//! | `desk` | the way to the core: who may ask for what |
 //! | `ops` | the operations, in the core's words |
 //! | `problem` | every refusal, in both protocols, and its documentation |
 //!
 //! What it offers is written down in docs/API.md.
 
-use tokio::sync::watch;
-use understudy_core::NodeId;
-
-use crate::driver::Core;
-
 pub mod actor;
 pub mod backup;
 pub mod batch;
+pub mod desk;
 pub mod document;
 pub mod front;
 pub mod grpc;
@@ -31,19 +28,4 @@ pub mod route;
 pub mod server;
 pub mod status;
 
-/// What every request may use.
-#[derive(Debug)]
-pub struct Api {
-    /// The way to the replica.
-    pub core: Core,
-    /// Which member this is.
-    pub node: NodeId,
-    /// Where the members' APIs are.
-    pub members: Vec<(NodeId, String)>,
-    /// What backups are made from.
-    pub backups: backup::Source,
-    /// Makes ids.
-    pub ids: ops::Ids,
-    /// True when the node stops.
-    pub stop: watch::Receiver<bool>,
-}
+pub use desk::{Api, Desk, Shared};

@@ -111,6 +111,14 @@ impl Guard {
         Ok(Caller { guard: self.clone(), token, remote: remote.clone() })
     }
 
+    /// A connection that came to nothing for want of a certificate.
+    pub fn refused(&self, address: SocketAddr, why: &str) {
+        let remote = Remote { address, certificate: None };
+        let denied = Denied::new(Why::Unauthenticated, why);
+        let line = Line { denied: &denied, remote: &remote, token: None, wanted: None, path: "" };
+        self.audit.write(&line);
+    }
+
     /// Looks at the list of revoked tokens again.
     pub fn reload(&self) {
         if let Some(file) = self.auth.as_ref().and_then(|auth| auth.revoked.as_ref()) {
@@ -204,6 +212,36 @@ impl Caller {
                 path: "",
             });
         })
+    }
+}
+
+impl Caller {
+    /// Whether some grant of its token is for `namespace`.
+    pub fn sees(&self, namespace: &str) -> bool {
+        self.token
+            .as_ref()
+            .is_none_or(|token| token.grants.iter().any(|grant| grant.is_in(namespace)))
+    }
+
+    /// Whether it has anything to do with `namespace`; what exactly is asked by what is touched.
+    ///
+    /// # Errors
+    /// It has not; a line was written.
+    pub fn enter(&self, namespace: &str) -> Result<(), Denied> {
+        if self.sees(namespace) {
+            return Ok(());
+        }
+        let detail = format!("the token grants nothing in namespace `{namespace}`");
+        let denied = Denied::new(Why::Forbidden, detail);
+        let access = Access::Under { namespace, prefix: "" };
+        self.guard.audit.write(&Line {
+            denied: &denied,
+            remote: &self.remote,
+            token: self.token.as_deref(),
+            wanted: Some((Right::Read, access)),
+            path: "",
+        });
+        Err(denied)
     }
 }
 

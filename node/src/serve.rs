@@ -18,7 +18,7 @@ use understudy_driver::driver::OnFatal;
 use understudy_driver::start::Recovered;
 
 use crate::api::front::Front;
-use crate::api::{self, Api};
+use crate::api::{self, Desk, Shared};
 use crate::config::{Member, NodeConfig};
 use crate::folder::Folder;
 use crate::handshake::Own;
@@ -108,17 +108,19 @@ async fn run(config: NodeConfig, recovered: Recovered, secured: Secured) -> anyh
     let members: Vec<(NodeId, String)> =
         config.members.iter().map(|(node, member)| (*node, member.api.clone())).collect();
     let (stop, stopped) = watch::channel(false);
-    let api = Arc::new(Api {
-        core: core.clone(),
+    let scheme = if secured.tls.is_some() { "https" } else { "http" };
+    let shared = Shared {
         node: config.node,
         members,
         backups,
         ids: api::ops::Ids::new(config.node, seed),
         stop: stopped.clone(),
-    });
-    let server = tokio::spawn(api::server::serve(api_listener, Front::new(&api), stopped));
+        secured,
+    };
+    let desk = Arc::new(Desk::new(core.clone(), shared));
+    let server = tokio::spawn(api::server::serve(api_listener, Front::new(&desk), stopped));
     info!(
-        "node {} serves clients at http://{} and peers at {}",
+        "node {} serves clients at {scheme}://{} and peers at {}",
         config.node, config.listen_api, config.listen_peer
     );
     tokio::select! {

@@ -19,6 +19,7 @@ use axum::response::Response;
 use hyper::body::Frame;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{info, warn};
+use understudy_auth::{Access, Right};
 use understudy_core::backend::{Backend, BackendError, View};
 use understudy_core::snapshot::{self, Encoder};
 use understudy_core::store::keys::Origin;
@@ -75,6 +76,7 @@ enum Rows {
 /// A problem: another backup is under way, or this node is not level with a leader of every
 /// namespace.
 pub async fn backup(api: &Api) -> Result<Response, Problem> {
+    api.allow(Right::Admin, Access::Node)?;
     let source = &api.backups;
     let Ok(place) = source.room.clone().try_acquire_owned() else {
         let detail = "this node is sending another backup; wait for it, or ask another node";
@@ -99,7 +101,7 @@ pub async fn backup(api: &Api) -> Result<Response, Problem> {
 
 /// Every namespace's state, not before everything acknowledged until now is in it.
 async fn states(api: &Api) -> Result<Vec<State>, Problem> {
-    let status = api.core.status().await;
+    let status = api.status().await;
     let joining = |status: core::Status| status.groups.iter().any(|group| group.joining);
     if status.is_none_or(joining) {
         return Err(unavailable("this node is being taken into the cluster; ask another"));
@@ -135,7 +137,7 @@ async fn level(api: &Api, namespace: &Namespace) -> Result<u64, Problem> {
     let id = ActorId::new("backup").map_err(|_| Problem::from(Failure::Unknown))?;
     let level = ReadLevel::Linearizable;
     let body = core::Request::Read { namespace: namespace.clone(), id, level };
-    match api.core.ask(body, limits::API_TIMEOUT).await {
+    match api.ask_for_all(body, limits::API_TIMEOUT).await {
         Ok(Answer::Read { applied, .. }) => Ok(applied),
         // A read changes nothing, so nothing about it is unknown.
         Ok(_) | Err(Failure::Unknown) => Err(Failure::Unavailable.into()),
@@ -150,7 +152,7 @@ async fn look(
     storage: Storage,
 ) -> Result<Option<(Meta, Rows)>, Problem> {
     if storage == Storage::Memory {
-        let view = api.core.view(group).await;
+        let view = api.view(group).await;
         return Ok(view.map(|view| (view.meta().clone(), Rows::Here(Box::new(view)))));
     }
     let backend = api.backups.backend.as_ref().and_then(Weak::upgrade);

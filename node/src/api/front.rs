@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Request, Response};
+use axum::response::IntoResponse;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use tokio::sync::Semaphore;
@@ -21,27 +22,50 @@ use tower_service::Service as _;
 use crate::api::grpc::{self, Deadline, Room};
 use crate::api::problem::{Problem, codes};
 use crate::api::server::activity::{Activity, InFlight};
-use crate::api::{Api, route};
+use crate::api::{Desk, route};
+use crate::guard::Remote;
 use crate::limits;
+use crate::security::Secured;
 
 /// What every connection begins with; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Front {
+    desk: Arc<Desk>,
     http: Router,
     grpc: Router,
 }
 
 impl Front {
     /// All routes and services.
-    pub fn new(api: &Arc<Api>) -> Front {
-        Front { http: route::router(api), grpc: grpc::router(api) }
+    pub fn new(desk: &Arc<Desk>) -> Front {
+        Front { desk: desk.clone(), http: route::router(desk), grpc: grpc::router(desk) }
+    }
+
+    /// Certificates and tokens.
+    pub fn secured(&self) -> &Secured {
+        &self.desk.secured
+    }
+
+    /// Lets a request in: what it may do is asked later, by what it touches.
+    fn admit(&self, request: &mut Request<Body>, remote: &Arc<Remote>) -> Result<(), Problem> {
+        let path = request.uri().path();
+        if OPEN.contains(&path) || path.starts_with(HEALTH) {
+            return Ok(());
+        }
+        let caller = self.secured().guard.admit(request.headers(), remote, path);
+        let caller = caller.map_err(|denied| Problem::from(denied).at(path.to_owned()))?;
+        // Nobody behind this needs it.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(caller);
+        Ok(())
     }
 
     /// The service of one connection.
-    pub fn connection(self, activity: Arc<Activity>) -> Connection {
+    pub fn connection(self, activity: Arc<Activity>, remote: Arc<Remote>) -> Connection {
         Connection {
             front: self,
             activity,
+            remote,
             room: Room(Arc::new(Semaphore::new(limits::IN_FLIGHT_MAX))),
         }
     }
@@ -52,6 +76,7 @@ impl Front {
 pub struct Connection {
     front: Front,
     activity: Arc<Activity>,
+    remote: Arc<Remote>,
     /// For the calls of its pipelines, all together.
     room: Room,
 }
@@ -63,22 +88,30 @@ impl Service<Request<Incoming>> for Connection {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = self.activity.request();
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
         let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
             kind.as_bytes()
                 .get(..16)
                 .is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/grpc"))
         });
+        let admitted = self.front.admit(&mut request, &self.remote);
         let (front, room) = (self.front.clone(), self.room.clone());
         Box::pin(async move {
-            let response = match is_grpc {
-                true => grpc(front.grpc, request, room).await,
-                false => call(front.http, request).await,
+            let response = match (admitted, is_grpc) {
+                (Err(problem), true) => Status::from(problem).into_http(),
+                (Err(problem), false) => problem.into_response(),
+                (Ok(()), true) => grpc(front.grpc, request, room).await,
+                (Ok(()), false) => call(front.http, request).await,
             };
             Ok(response.map(|inner| Body::new(Counted { inner, _in_flight: in_flight })))
         })
     }
 }
+
+/// Open to everybody: what probes look at.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// The same in gRPC.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 async fn call(mut router: Router, request: Request<Body>) -> Response<Body> {
     match router.call(request).await {

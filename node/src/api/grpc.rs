@@ -17,7 +17,7 @@ use understudy_proto::v1::actors_server::ActorsServer;
 use understudy_proto::v1::cluster_server::ClusterServer;
 
 use crate::api::problem::{Problem, codes};
-use crate::api::{Api, front, server, status};
+use crate::api::{Desk, front, server, status};
 use crate::limits;
 
 mod actors;
@@ -42,7 +42,7 @@ pub struct Deadline(pub Instant);
 pub struct Room(pub Arc<Semaphore>);
 
 /// The services as routes; spawns what keeps the health service true.
-pub fn router(api: &Arc<Api>) -> Router {
+pub fn router(api: &Arc<Desk>) -> Router {
     let actors = ActorsServer::new(actors::Actors::new(api.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
@@ -66,7 +66,7 @@ pub fn router(api: &Arc<Api>) -> Router {
 }
 
 /// Says what `readyz` says, a moment later at most.
-async fn watch_health(api: Arc<Api>, reporter: HealthReporter) {
+async fn watch_health(api: Arc<Desk>, reporter: HealthReporter) {
     let mut stop: watch::Receiver<bool> = api.stop.clone();
     loop {
         let ready = status::ready(&api).await.is_ok();

@@ -114,7 +114,7 @@ async fn carry_out(
     work: Work,
     wait: Duration,
 ) -> Result<Done, Problem> {
-    let answer = api.core.ask(Request::Write { namespace, op, work }, wait).await?;
+    let answer = api.ask(Request::Write { namespace, op, work }, wait).await?;
     let remembered_until = answer.remembered_until();
     match answer {
         Answer::Done { outcome: Outcome::Refused(refusal), .. } => {
@@ -148,7 +148,7 @@ pub async fn open_session(
     namespace: Namespace,
     wait: Duration,
 ) -> Result<Uuid, Problem> {
-    match api.core.ask(Request::Session { namespace }, wait).await? {
+    match api.ask(Request::Session { namespace }, wait).await? {
         Answer::Session(session) => Ok(Uuid::from_u128(session)),
         Answer::Done { .. } | Answer::Read { .. } | Answer::Scan { .. } => {
             Err(Failure::Unknown.into())
@@ -168,7 +168,7 @@ pub async fn read(
     wait: Duration,
 ) -> Result<Found, Problem> {
     let body = Request::Read { namespace, id, level };
-    match api.core.ask(body, wait).await? {
+    match api.ask(body, wait).await? {
         Answer::Read { record: Some(record), applied, sequence, age } => {
             Ok(Found { record, at: At { applied, sequence, age } })
         }
@@ -261,7 +261,7 @@ pub struct Page {
 pub async fn scan(api: &Api, scan: Scan, wait: Duration) -> Result<Page, Problem> {
     let Scan { namespace, prefix, after, limit, level } = scan;
     let body = Request::Scan { namespace, prefix, after, limit, level };
-    match api.core.ask(body, wait).await? {
+    match api.ask(body, wait).await? {
         Answer::Scan { records, more, applied, sequence, age } => {
             Ok(Page { records, more, at: At { applied, sequence, age } })
         }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use understudy_auth::{Denied, Why};
 use understudy_core::{Certainty, Failure, Refusal, Token};
 use understudy_proto::v1;
 
@@ -204,6 +205,30 @@ impl From<Failure> for Problem {
     }
 }
 
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Problem {
+        let code = match denied.why {
+            Why::Unauthenticated => &codes::UNAUTHENTICATED,
+            Why::Expired => &codes::TOKEN_EXPIRED,
+            Why::Revoked => &codes::TOKEN_REVOKED,
+            Why::Forbidden => &codes::FORBIDDEN,
+        };
+        Problem::new(code, denied.detail)
+    }
+}
+
+/// What a client is told in `WWW-Authenticate` (RFC 6750).
+fn challenge(code: &Code) -> Option<&'static str> {
+    match code.word {
+        "unauthenticated" => Some("Bearer realm=\"understudy\""),
+        "token_expired" | "token_revoked" => {
+            Some("Bearer realm=\"understudy\", error=\"invalid_token\"")
+        }
+        "forbidden" => Some("Bearer realm=\"understudy\", error=\"insufficient_scope\""),
+        _ => None,
+    }
+}
+
 impl From<Problem> for v1::Problem {
     fn from(problem: Problem) -> v1::Problem {
         let certainty = match problem.0.certainty {
@@ -243,6 +268,9 @@ impl IntoResponse for Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(allow) = self.0.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(ALLOW, allow);
+        }
+        if let Some(challenge) = challenge(self.code) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

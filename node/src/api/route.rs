@@ -15,7 +15,7 @@ use understudy_core::Namespace;
 
 use super::problem::{Problem, pages};
 use super::request::{self, Target};
-use super::{Api, actor, backup, batch, openapi, ops, status};
+use super::{Api, Desk, actor, backup, batch, openapi, ops, status};
 use crate::limits;
 
 /// What a path leads to.
@@ -72,12 +72,12 @@ pub const ROUTES: &[(Route, &str, &[Method])] = &[
 ];
 
 /// The router of all of them.
-pub fn router(api: &Arc<Api>) -> Router {
+pub fn router(desk: &Arc<Desk>) -> Router {
     let mut router = Router::new();
     for &(route, path, methods) in ROUTES {
-        let api = api.clone();
+        let desk = desk.clone();
         let handler =
-            async move |request: Request<Body>| serve(&api, route, methods, request).await;
+            async move |request: Request<Body>| serve(&desk, route, methods, request).await;
         router = router.route(path, any(handler));
     }
     // A backup is long, and compresses itself badly: its client is on the same network.
@@ -93,10 +93,15 @@ async fn unknown(request: Request<Body>) -> Response {
 }
 
 /// Answers; a problem learns where it happened.
-async fn serve(api: &Api, route: Route, methods: &[Method], request: Request<Body>) -> Response {
+async fn serve(
+    desk: &Arc<Desk>,
+    route: Route,
+    methods: &[Method],
+    request: Request<Body>,
+) -> Response {
     let instance = request.uri().path().to_owned();
     let answer = match methods.contains(request.method()) {
-        true => dispatch(api, route, request).await,
+        true => dispatch(desk, route, request).await,
         false => Err(wrong_method(request.method(), methods)),
     };
     answer.unwrap_or_else(|problem| problem.at(instance).into_response())
@@ -107,7 +112,17 @@ fn wrong_method(method: &Method, allowed: &[Method]) -> Problem {
     Problem::method(method, allowed.join(", "))
 }
 
-async fn dispatch(api: &Api, route: Route, request: Request<Body>) -> Result<Response, Problem> {
+async fn dispatch(
+    desk: &Arc<Desk>,
+    route: Route,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    match route {
+        Route::Healthz => return status::healthz(desk).await,
+        Route::Readyz => return status::readyz(desk).await,
+        _ => {}
+    }
+    let api = &Api::new(desk, request.extensions())?;
     match route {
         Route::Actors if request.method() == Method::POST => {
             actor::create(api, namespace(request.uri())?, request).await
@@ -123,8 +138,8 @@ async fn dispatch(api: &Api, route: Route, request: Request<Body>) -> Result<Res
         Route::Actor => one_actor(api, request).await,
         Route::Status => status::status(api).await,
         Route::Backup => backup::backup(api).await,
-        Route::Healthz => status::healthz(api).await,
-        Route::Readyz => status::readyz(api).await,
+        Route::Healthz => status::healthz(desk).await,
+        Route::Readyz => status::readyz(desk).await,
         Route::OpenApi => Ok(openapi::document()),
         Route::Problems => Ok(pages::all()),
         Route::ProblemPage => pages::one(&segment(request.uri(), 3)?),

@@ -1,6 +1,7 @@
 //! Accepts clients, HTTP/1 and HTTP/2 on one port: bounded in number, in what they may send and in
 //! the time they may take, so that half requests and silent clients do not pin the node.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,11 @@ use tracing::{debug, info, warn};
 
 use crate::api::front::Front;
 use crate::api::problem::Problem;
+use crate::guard::Remote;
 use crate::limits;
 
 pub mod activity;
+pub mod secure;
 pub mod stream;
 
 use activity::{Activity, Verdict};
@@ -34,8 +37,8 @@ pub async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receive
             () = stopped(&mut stop) => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly; it passes.
                 warn!("cannot accept a client: {error}");
@@ -45,7 +48,9 @@ pub async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receive
         };
         let _ = stream.set_nodelay(true);
         match places.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(client(stream, front.clone(), stop.clone(), place))),
+            Ok(place) => {
+                drop(tokio::spawn(client(stream, address, front.clone(), stop.clone(), place)))
+            }
             Err(_) => turn_away(stream, most).await,
         }
     }
@@ -80,17 +85,22 @@ async fn turn_away(mut stream: TcpStream, most: usize) {
 
 async fn client(
     stream: TcpStream,
+    address: SocketAddr,
     front: Front,
     mut stop: watch::Receiver<bool>,
     place: OwnedSemaphorePermit,
 ) {
     let activity = Activity::new();
-    let detected = tokio::select! {
-        () = stopped(&mut stop) => None,
-        stream = stream::detect(stream, activity.clone()) => stream,
+    let opened = async {
+        let (stream, remote) = secure::open(stream, address, front.secured()).await?;
+        Some((stream::detect(stream, activity.clone()).await?, remote))
     };
-    if let Some(stream) = detected
-        && let Err(error) = connection(stream, front, activity, stop).await
+    let opened = tokio::select! {
+        () = stopped(&mut stop) => None,
+        opened = opened => opened,
+    };
+    if let Some((stream, remote)) = opened
+        && let Err(error) = connection(stream, front, activity, Arc::new(remote), stop).await
     {
         debug!("a client's connection ended: {error}");
     }
@@ -101,9 +111,10 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: Stream<S>,
     front: Front,
     activity: Arc<Activity>,
+    remote: Arc<Remote>,
     stop: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    let service = front.connection(activity.clone());
+    let service = front.connection(activity.clone(), remote);
     match stream.protocol() {
         Protocol::Http1 => {
             let http = http1::Builder::new()

@@ -5,10 +5,13 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use understudy_auth::{Access, Right};
 use understudy_core::{GroupStatus, ReplicaId, Status, event::Role};
+use understudy_tls::Report;
 
-use crate::api::Api;
 use crate::api::problem::{Problem, codes};
+use crate::api::{Api, Desk};
+use crate::security::Secured;
 
 /// The status page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +50,42 @@ pub struct StatusPage {
     pub members: Vec<MemberPage>,
     /// Its groups.
     pub groups: Vec<GroupPage>,
+    /// Certificates and tokens.
+    #[serde(default)]
+    pub security: SecurityPage,
+}
+
+/// Certificates and tokens in use; what is absent is off.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SecurityPage {
+    /// What clients see, and why the file as it is now is not in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Report>,
+    /// What members see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_tls: Option<Report>,
+    /// A token is needed.
+    #[serde(default)]
+    pub tokens: bool,
+    /// Revoked tokens that are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<usize>,
+    /// Why the list as it is now is not in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_problem: Option<String>,
+}
+
+impl SecurityPage {
+    fn of(secured: &Secured) -> SecurityPage {
+        let (revoked, revoked_problem) = secured.guard.revoked().unzip();
+        SecurityPage {
+            tls: secured.tls.as_ref().map(|tls| tls.report()),
+            peer_tls: secured.peers.as_ref().map(|peers| peers.report()),
+            tokens: secured.guard.is_closed(),
+            revoked,
+            revoked_problem: revoked_problem.flatten(),
+        }
+    }
 }
 
 /// One member.
@@ -94,6 +133,7 @@ pub struct GroupPage {
 /// # Errors
 /// A problem when the core thread does not answer.
 pub async fn status(api: &Api) -> Result<Response, Problem> {
+    api.allow(Right::Monitor, Access::Node)?;
     let status = ask(api).await?;
     Ok(json(&page(api, &status)))
 }
@@ -102,7 +142,7 @@ pub async fn status(api: &Api) -> Result<Response, Problem> {
 ///
 /// # Errors
 /// A problem when the core thread does not answer.
-pub async fn healthz(api: &Api) -> Result<Response, Problem> {
+pub async fn healthz(api: &Desk) -> Result<Response, Problem> {
     ask(api).await?;
     Ok(json(&serde_json::json!({ "status": "ok" })))
 }
@@ -111,7 +151,7 @@ pub async fn healthz(api: &Api) -> Result<Response, Problem> {
 ///
 /// # Errors
 /// A problem that says what it waits for.
-pub async fn readyz(api: &Api) -> Result<Response, Problem> {
+pub async fn readyz(api: &Desk) -> Result<Response, Problem> {
     ready(api).await?;
     Ok(json(&serde_json::json!({ "status": "ready" })))
 }
@@ -120,7 +160,7 @@ pub async fn readyz(api: &Api) -> Result<Response, Problem> {
 ///
 /// # Errors
 /// A problem that names the namespaces without a leader, or the nodes that a new one has not met.
-pub async fn ready(api: &Api) -> Result<(), Problem> {
+pub async fn ready(api: &Desk) -> Result<(), Problem> {
     if *api.stop.borrow() {
         let detail = "the node stops: it ends what it has begun; ask another node";
         return Err(Problem::new(&codes::NOT_READY, detail));
@@ -161,14 +201,14 @@ pub async fn ready(api: &Api) -> Result<(), Problem> {
 ///
 /// # Errors
 /// A problem when the core thread does not answer.
-pub async fn ask(api: &Api) -> Result<Status, Problem> {
-    api.core.status().await.ok_or_else(|| {
+pub async fn ask(api: &Desk) -> Result<Status, Problem> {
+    api.status().await.ok_or_else(|| {
         let detail = "the core thread does not answer; if this lasts, look at the disk";
         Problem::new(&codes::STUCK, detail)
     })
 }
 
-fn page(api: &Api, status: &Status) -> StatusPage {
+fn page(api: &Desk, status: &Status) -> StatusPage {
     let groups = status.groups.iter().map(|group| GroupPage {
         group: group.group.0,
         namespace: group.namespace.to_string(),
@@ -199,7 +239,7 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         incarnation: format!("{:016x}", status.identity.incarnation.0),
         boot: format!("{:016x}", status.boot.0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        steps: api.core.steps(),
+        steps: api.steps(),
         wal_begin: status.wal_begin,
         wal_end: status.wal_end,
         wal_durable: status.wal_durable,
@@ -210,6 +250,7 @@ fn page(api: &Api, status: &Status) -> StatusPage {
         requests_live: status.requests_live,
         members: members.collect(),
         groups: groups.collect(),
+        security: SecurityPage::of(&api.secured),
     }
 }
 

@@ -99,6 +99,7 @@ impl Line<'_> {
             id = access.id().map(short),
             within = if access.id().is_none() { access.within().map(short) } else { None },
             path = (!path.is_empty()).then(|| short(path)),
+            detail = short(&denied.detail),
             "refused"
         );
     }

@@ -14,5 +14,6 @@ mod json_suite;
 mod problems;
 mod process;
 mod python;
+mod secure;
 mod tools;
 mod world;

@@ -12,20 +12,20 @@ use understudy_proto::v1::{self as proto};
 
 use super::pipeline::Pipeline;
 use super::{Deadline, Room, calls};
-use crate::api::Api;
 use crate::api::problem::Problem;
+use crate::api::{Api, Desk};
 use crate::limits;
 
 /// The service.
 #[derive(Debug)]
 pub struct Actors {
-    api: Arc<Api>,
+    desk: Arc<Desk>,
 }
 
 impl Actors {
     /// Over this API.
-    pub fn new(api: Arc<Api>) -> Actors {
-        Actors { api }
+    pub fn new(desk: Arc<Desk>) -> Actors {
+        Actors { desk }
     }
 }
 
@@ -56,8 +56,9 @@ macro_rules! unary {
                     &self,
                     request: Request<proto::$request>,
                 ) -> Result<Response<proto::$response>, Status> {
+                    let api = Api::new(&self.desk, request.extensions())?;
                     let (request, wait) = open(request);
-                    close(calls::$name(&self.api, request, wait).await)
+                    close(calls::$name(&api, request, wait).await)
                 }
             )*
 
@@ -71,7 +72,8 @@ macro_rules! unary {
             ) -> Result<Response<Self::PipelineStream>, Status> {
                 let room = request.extensions().get::<Room>().cloned();
                 let room = room.ok_or_else(|| Status::internal("a call outside a connection"))?;
-                let pipeline = Pipeline::new(self.api.clone(), request.into_inner(), room);
+                let api = Arc::new(Api::new(&self.desk, request.extensions())?);
+                let pipeline = Pipeline::new(api, request.into_inner(), room);
                 Ok(Response::new(Box::pin(pipeline)))
             }
         }

@@ -7,27 +7,32 @@ use understudy_proto::v1::{
     Member, NamespaceStatus, StatusRequest, StatusResponse, cluster_server,
 };
 
-use crate::api::{Api, status};
+use crate::api::{Api, Desk, status};
 
 /// The service.
 #[derive(Debug)]
 pub struct Cluster {
-    api: Arc<Api>,
+    desk: Arc<Desk>,
 }
 
 impl Cluster {
     /// Over this API.
-    pub fn new(api: Arc<Api>) -> Cluster {
-        Cluster { api }
+    pub fn new(desk: Arc<Desk>) -> Cluster {
+        Cluster { desk }
     }
 }
 
 #[tonic::async_trait]
 impl cluster_server::Cluster for Cluster {
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let api = &self.api;
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        // Whoever may do anything needs to find the leaders, and may not know of other namespaces.
+        let api = &Api::new(&self.desk, request.extensions())?;
         let status = status::ask(api).await?;
-        let namespaces = status.groups.iter().map(|group| NamespaceStatus {
+        let seen = status.groups.iter().filter(|group| api.sees(group.namespace.as_str()));
+        let namespaces = seen.map(|group| NamespaceStatus {
             namespace: group.namespace.to_string(),
             leader: group.leader.map(|node| node.0),
             term: group.term,

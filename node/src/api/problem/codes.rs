@@ -105,6 +105,21 @@ codes! {
         "This node should get no requests now: it starts, joins, knows no leader, or stops."
         "Ask another node. The detail says what it waits for.";
 
+    // Who may do what.
+    UNAUTHENTICATED "unauthenticated" UNAUTHORIZED Unauthenticated Both "A token is needed"
+        "The request has no token, or one that cannot be believed: it is damaged, signed with another \
+         key, or holds what this store does not take."
+        "Send `Authorization: Bearer TOKEN`; `understudy token create` makes one.";
+    TOKEN_EXPIRED "token_expired" UNAUTHORIZED Unauthenticated Both "The token has expired"
+        "The token was good once, and its time is over."
+        "Get a new one.";
+    TOKEN_REVOKED "token_revoked" UNAUTHORIZED Unauthenticated Both "The token was revoked"
+        "The token, or one that it was made from, is in the list of revoked ones."
+        "Get a new one.";
+    FORBIDDEN "forbidden" FORBIDDEN PermissionDenied Both "The token does not allow this"
+        "The token is good, but not for this right, namespace or id."
+        "Get one that grants what the detail names.";
+
     // What a request says.
     BAD_REQUEST "bad_request" BAD_REQUEST InvalidArgument Both "The request is malformed"
         "The bytes are not a request of this protocol, or a required part of it is missing."
