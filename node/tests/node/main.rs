@@ -15,5 +15,6 @@ mod problems;
 mod process;
 mod python;
 mod secure;
+mod tokens;
 mod tools;
 mod world;
