@@ -158,7 +158,16 @@ pub struct NodeSection {
 impl ConfigFile {
     /// Of a member that is found where the cluster's list says, with its data beside the file.
     pub fn alone(node: u64, cluster: ClusterSection) -> ConfigFile {
-        ConfigFile { data_dir: "data".into(), node, listen_peer: None, listen_api: None, cluster }
+        ConfigFile {
+            data_dir: "data".into(),
+            node,
+            listen_peer: None,
+            listen_api: None,
+            tls: None,
+            peer_tls: None,
+            auth: None,
+            cluster,
+        }
     }
 }
 
