@@ -258,6 +258,7 @@ impl From<Problem> for tonic::Status {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let challenge = challenge(self.code());
         let mut page = self.json();
         page.push(b'\n');
         let mut response = Response::new(Body::from(page));
@@ -269,7 +270,7 @@ impl IntoResponse for Problem {
         if let Some(allow) = self.0.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(ALLOW, allow);
         }
-        if let Some(challenge) = challenge(self.code) {
+        if let Some(challenge) = challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(seconds) = retry_after {
