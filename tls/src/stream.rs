@@ -117,7 +117,8 @@ pub fn accept_failure(error: &io::Error) -> String {
         Error::NoCertificatesPresented => {
             "it shows no certificate, and one is needed here; give it `cert` and `key`".to_owned()
         }
-        Error::InvalidCertificate(Bad::UnknownIssuer) => {
+        // A CA of the same name and another key gives the second.
+        Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             "its certificate is not from the CA named here; use one of that CA".to_owned()
         }
         Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
@@ -127,7 +128,7 @@ pub fn accept_failure(error: &io::Error) -> String {
             "its certificate is for another name; give it one that names it".to_owned()
         }
         Error::InvalidCertificate(why) => format!("its certificate cannot be used: {why}"),
-        Error::AlertReceived(Alert::UnknownCA) => {
+        Error::AlertReceived(Alert::UnknownCA | Alert::DecryptError) => {
             "it does not know the CA of the certificate shown to it; give both sides the same CA"
                 .to_owned()
         }

@@ -297,7 +297,7 @@ fn refusals_are_written_down_and_secrets_are_not() {
     let token = closed.token(&["read:default"], None);
     let path = "/v1/namespaces/default/actors/a%0Aforged%20line";
     assert_eq!(code(&closed.http(&token, "PUT", path, b"1")), "forbidden");
-    assert_eq!(code(&closed.http(&token[8..], "PUT", path, b"1")), "unauthenticated");
+    assert_eq!(code(&closed.http(&token[4..], "PUT", path, b"1")), "unauthenticated");
     let api = closed.world.api(0);
     let bearer = format!("Basic {token}");
     ask(api, "GET", "/v1/status", &[("authorization", &bearer)], b"")
