@@ -106,6 +106,21 @@ impl Timing {
             join_silence: Duration::from_secs(2),
         }
     }
+
+    /// How long, on its own clock, a replica keeps to a leader that it has answered.
+    pub fn promise(&self) -> Duration {
+        self.election_max
+    }
+
+    /// How long, on its own clock, a leader may rely on that: shorter, because its clock may be as
+    /// slow as [`limits::CLOCK_DRIFT_PERCENT`] allows, and the other as fast.
+    pub fn lease(&self) -> Duration {
+        if planted!(LeaseIgnoresDrift) {
+            return self.promise();
+        }
+        let drift = limits::CLOCK_DRIFT_PERCENT;
+        self.promise() * (100 - drift) / (100 + drift)
+    }
 }
 
 impl ClusterConfig {

@@ -38,6 +38,13 @@ pub enum Event {
         /// Which, and when.
         expired: Expired,
     },
+    /// This leader answers reads without asking a quorum: nobody else can lead now (ADR 12).
+    LeaseReads {
+        /// The group.
+        group: GroupId,
+        /// How many.
+        reads: usize,
+    },
     /// A conflicting end of the log was removed: entries that no quorum had.
     Truncated {
         /// The group.
@@ -183,6 +190,9 @@ impl fmt::Display for Event {
                 expired.time.0,
                 expired.sequence
             ),
+            Event::LeaseReads { group, reads } => {
+                write!(f, "group {group}: {reads} reads under the lease")
+            }
             Event::Truncated { group, keep, head } => {
                 write!(f, "group {group} truncated from {head} to {keep} entries")
             }

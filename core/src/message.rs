@@ -261,6 +261,16 @@ pub enum AppendReply {
     Failed,
 }
 
+impl AppendReply {
+    /// Whether the receiver keeps to the leader that asked.
+    pub fn acknowledges(&self) -> bool {
+        match self {
+            AppendReply::Success | AppendReply::Partial(_) | AppendReply::Conflict => true,
+            AppendReply::HigherVote(_) | AppendReply::Failed => false,
+        }
+    }
+}
+
 /// See [`Body::AskVote`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskVote {

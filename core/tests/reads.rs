@@ -199,3 +199,42 @@ fn session_reads_that_nobody_waits_for_any_more_make_room() {
     }
     world.write(leader, create("a", "1")).unwrap();
 }
+
+/// Nobody is asked: the leader is cut off and does not know it yet.
+#[test]
+fn a_leader_answers_lease_reads_alone_while_nobody_else_can_lead() {
+    for storage in BOTH {
+        let mut world = world(8, storage);
+        let leader = world.elect();
+        world.write(leader, create("a", "1")).unwrap();
+        world.settle();
+        for other in others(leader) {
+            world.cut(leader, other);
+            world.cut(other, leader);
+        }
+        world.run_for(Duration::from_millis(100));
+        let (lease, quorum) = (ReadLevel::Lease, ReadLevel::Linearizable);
+        let [lease, quorum] = [lease, quorum].map(|level| world.send_read(leader, "a", level));
+        world.run_for(Duration::from_millis(20));
+        assert!(world.has_answer(lease) && !world.has_answer(quorum));
+        assert_eq!(value(&world.answer(lease)), "1");
+        world.run_for(Timing::production().promise());
+        let late = world.send_read(leader, "a", ReadLevel::Lease);
+        world.run_for(Duration::from_millis(20));
+        assert!(!world.has_answer(late));
+        assert_eq!(world.answer(late), Err(Failure::Unavailable));
+    }
+}
+
+/// At any other node the leader is asked, and its lease will do.
+#[test]
+fn a_follower_asks_the_leader_for_a_lease_read() {
+    let mut world = world(9, Storage::Memory);
+    let leader = world.elect();
+    world.write(leader, create("a", "1")).unwrap();
+    for at in 0..3 {
+        let read = world.read_at(at, "a", ReadLevel::Lease);
+        assert_eq!(value(&read), "1");
+        assert!(matches!(read, Ok(Answer::Read { age: Some(Duration::ZERO), .. })));
+    }
+}

@@ -422,7 +422,7 @@ fn log(event: &Event) {
         Event::Diverged { .. } => error!("{event}"),
         Event::Dropped { .. } => debug!("{event}"),
         Event::Expired { .. } => debug!("{event}"),
-        Event::Applied { .. } => tracing::trace!("{event}"),
+        Event::Applied { .. } | Event::LeaseReads { .. } => tracing::trace!("{event}"),
     }
 }
 

@@ -38,6 +38,8 @@ tallied! {
     WriteForwarded = "write_forwarded",
     /// A linearizable read was refused by a node while another one led.
     ReadRefusedInMinority = "read_refused_in_minority",
+    /// A leader answered reads under its lease, without asking a quorum.
+    LeaseRead = "lease_read",
     /// A client was told that its write may have happened.
     WriteUnknown = "write_unknown",
     /// Recovery cut a torn tail.

@@ -265,6 +265,7 @@ pub fn group(event: &Event) -> u64 {
     match event {
         Event::Role { group, .. }
         | Event::Applied { group, .. }
+        | Event::LeaseReads { group, .. }
         | Event::Truncated { group, .. }
         | Event::Expired { group, .. }
         | Event::Formed { group }

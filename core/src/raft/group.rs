@@ -11,6 +11,7 @@ use openraft::raft::AppendEntriesResponse;
 use openraft::{EmptyNode, RaftMetrics};
 
 use super::executor::{self, lock};
+use super::lease::Lease;
 use super::log::Log;
 use super::machine::Machine;
 use super::marks::Marks;
@@ -65,6 +66,7 @@ pub struct Group {
     /// What had been committed before the start: eventual reads never go back behind it.
     recovered: u64,
     level: Mutex<Level>,
+    lease: Arc<Lease>,
     /// Session reads of what this replica has not applied yet.
     behind: local::Behind,
     stamp: Mutex<Stamp>,
@@ -163,9 +165,11 @@ impl Group {
             marks: marks.clone(),
             membership: Arc::clone(&membership),
         };
+        let lease = Arc::new(Lease::new(shared.config.timing.clone(), log.vote()));
         let network = Network {
             group: id,
             shared: shared.clone(),
+            lease: lease.clone(),
             snapshots: snapshots.clone(),
             marks: marks.clone(),
         };
@@ -195,6 +199,7 @@ impl Group {
             metrics,
             recovered,
             level,
+            lease,
             behind,
             stamp,
             turn,
@@ -313,6 +318,8 @@ impl Group {
         let body = crate::mutant::sabotage::mishear(body);
         match body {
             Body::Append(append) => Some(Body::AppendReply(self.append(append).await)),
+            // As if the question had been lost.
+            Body::AskVote(ask) | Body::AskPreVote(ask) if !self.lease.allows(&ask) => None,
             Body::AskVote(ask) => {
                 let response = self.raft.vote(convert::vote_request(ask)).await.ok()?;
                 Some(Body::VoteReply(convert::vote_reply(&response)))
@@ -357,7 +364,13 @@ impl Group {
         if needs_room && lock(&self.shared.health).is_critical() {
             return AppendReply::Failed;
         }
+        let term = append.vote.term;
         let Some(request) = convert::append_request(append) else { return AppendReply::Failed };
+        // Before openraft takes it in: no vote may come between. Nothing is promised to a leader of
+        // the past, which gets no acknowledgement.
+        if self.log.vote().is_none_or(|vote| vote.term <= term) {
+            self.lease.promise(term);
+        }
         let Ok(response) = self.raft.append_entries(request).await else {
             return AppendReply::Failed;
         };
@@ -396,9 +409,7 @@ impl Group {
         if !batch.is_empty() {
             executor::spawn(write::propose(self.clone(), batch));
         }
-        if !reads.is_empty() {
-            executor::spawn(read::read(self.clone(), reads));
-        }
+        read::begin(self, reads);
     }
 
     // ---- out ----------------------------------------------------------------------------------

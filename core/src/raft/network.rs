@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use openraft::{EmptyNode, OptionalSend};
 
+use super::lease::Lease;
 use super::marks::Marks;
 use super::shared::{Shared, mono};
 use super::snapshot::{Handle, Snapshots};
@@ -26,6 +27,7 @@ use crate::types::{GroupId, ReplicaId};
 pub struct Network {
     pub group: GroupId,
     pub shared: Arc<Shared>,
+    pub lease: Arc<Lease>,
     pub snapshots: Arc<Snapshots>,
     pub marks: Arc<Marks>,
 }
@@ -34,6 +36,7 @@ pub struct Network {
 pub struct Peer {
     group: GroupId,
     shared: Arc<Shared>,
+    lease: Arc<Lease>,
     snapshots: Arc<Snapshots>,
     marks: Arc<Marks>,
     target: ReplicaId,
@@ -44,8 +47,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: ReplicaId, _node: &EmptyNode) -> Peer {
         let (shared, snapshots) = (self.shared.clone(), self.snapshots.clone());
-        let marks = self.marks.clone();
-        Peer { group: self.group, shared, snapshots, marks, target }
+        let (marks, lease) = (self.marks.clone(), self.lease.clone());
+        Peer { group: self.group, shared, lease, snapshots, marks, target }
     }
 }
 
@@ -75,14 +78,16 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         } else {
             self.shared.config.timing.election_min
         };
-        match self
-            .ask(Body::Append(convert::append(&request, self.marks.newest())), timeout)
-            .await?
-        {
-            Body::AppendReply(reply) => convert::append_response(reply)
-                .ok_or_else(|| network_error("the peer could not handle it")),
-            _ => Err(network_error("an answer to another question")),
+        let body = Body::Append(convert::append(&request, self.marks.newest()));
+        let (term, asked) = (convert::vote(&request.vote).term, mono());
+        let Body::AppendReply(reply) = self.ask(body, timeout).await? else {
+            return Err(network_error("an answer to another question"));
+        };
+        if reply.acknowledges() {
+            self.lease.acknowledged(term, self.target, asked);
         }
+        let failed = || network_error("the peer could not handle it");
+        convert::append_response(reply).ok_or_else(failed)
     }
 
     async fn vote(
@@ -90,7 +95,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let body = Body::AskVote(convert::ask_vote(&request));
+        let ask = convert::ask_vote(&request);
+        // Its own vote counts too.
+        if !self.lease.allows(&ask) {
+            return Err(network_error("this replica keeps to its leader"));
+        }
+        let body = Body::AskVote(ask);
         match self.ask(body, option.soft_ttl()).await? {
             Body::VoteReply(reply) => Ok(convert::vote_response(reply)),
             _ => Err(network_error("an answer to another question")),
@@ -116,7 +126,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let body = Body::Transfer(convert::transfer(&request));
+        let ask = convert::transfer(&request);
+        self.lease.hands_over(ask.vote.term);
+        let body = Body::Transfer(ask);
         match self.ask(body, option.soft_ttl()).await? {
             Body::TransferReply => Ok(Ok(())),
             _ => Err(network_error("an answer to another question")),

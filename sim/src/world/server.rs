@@ -56,6 +56,7 @@ impl World {
             | Event::Checkpoint { .. }
             | Event::CheckpointFailed { .. }
             | Event::HandsOver { .. }
+            | Event::LeaseReads { .. }
             | Event::SnapshotRefused { .. }
             | Event::Truncated { .. } => Ok(()),
         };
@@ -115,6 +116,7 @@ impl World {
             }
             Event::SnapshotRefused { .. } | Event::Diverged { .. } | Event::Expired { .. } => None,
             Event::HandsOver { .. } => Some(Mark::LeadershipHandedOver),
+            Event::LeaseReads { .. } => Some(Mark::LeaseRead),
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
             Event::Repair { group, step } => self.mark_repair(node, *group, *step),
             Event::Formed { .. } => {

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::async_runtime::AsyncRuntime as _;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
 
-use super::{Group, Origin, RETRY_PAUSE};
-use crate::effect::Answer;
+use super::{Group, Origin, RETRY_PAUSE, applied_count};
+use crate::effect::{Answer, Effect};
+use crate::event::Event;
 use crate::limits;
 use crate::message::{Body, ForwardFailed};
 use crate::query::{Query, Seen};
+use crate::raft::convert;
+use crate::raft::executor::{self, lock};
 use crate::raft::runtime::{Runtime, timeout_at};
 use crate::raft::shared::{Forwarded, mono};
 use crate::types::ReplicaId;
@@ -27,22 +31,54 @@ pub struct Item {
     pub _room: Option<Forwarded>,
 }
 
+/// Reads what the turn brought: what a lease allows at once, the rest behind a read index.
+pub fn begin(group: &Arc<Group>, items: Vec<Item>) {
+    let holds = items.iter().any(|item| item.lease) && group.holds_lease();
+    let (now, later): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.lease && holds);
+    if !now.is_empty() {
+        let reads = now.iter().map(|item| item.queries.len()).sum();
+        group.shared.emit(Effect::Event(Event::LeaseReads { group: group.id, reads }));
+        executor::spawn(answer_all(group.clone(), now));
+    }
+    if !later.is_empty() {
+        executor::spawn(read(group.clone(), later));
+    }
+}
+
+async fn answer_all(group: Arc<Group>, items: Vec<Item>) {
+    for item in items {
+        if let Err(error) = answer_here(&group, item).await {
+            return group.unreadable(&error);
+        }
+    }
+}
+
+impl Group {
+    /// Whether this replica leads, nobody else can, and it has applied all that was committed by
+    /// then. That it leads is asked of the vote in its log: no other vote of its own can have left.
+    fn holds_lease(&self) -> bool {
+        let Some(vote) = self.log.vote() else { return false };
+        let applied = lock(&self.store).applied();
+        let leads = vote.committed && vote.node == self.shared.replica;
+        let is_level = applied_count(applied) >= self.log.committed()
+            && applied.is_some_and(|applied| applied.term == vote.term);
+        let members = || {
+            let metrics = self.metrics.borrow_watched();
+            convert::members(metrics.membership_config.membership())
+        };
+        leads && is_level && self.lease.is_held(vote.term, self.shared.replica, &members())
+    }
+}
+
 /// See the module.
-pub async fn read(group: Arc<Group>, mut items: Vec<Item>) {
+async fn read(group: Arc<Group>, mut items: Vec<Item>) {
     loop {
         items.retain(|item| item.origin.waits(&group.shared));
         if items.is_empty() {
             return;
         }
         let hint = match confirm(&group).await {
-            Ok(()) => {
-                for item in items {
-                    if let Err(error) = answer_here(&group, item).await {
-                        return group.unreadable(&error);
-                    }
-                }
-                return;
-            }
+            Ok(()) => return answer_all(group, items).await,
             Err(hint) => hint,
         };
         items.retain(|item| match item.origin {
