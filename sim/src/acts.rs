@@ -104,6 +104,11 @@ kinds! {
 }
 
 impl Kind {
+    /// Whether a monotonic clock jumps.
+    pub fn jumps(self) -> bool {
+        matches!(self, Kind::JumpClock)
+    }
+
     /// Whether it takes away what a node had synced.
     pub fn damages(self) -> bool {
         matches!(

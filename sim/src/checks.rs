@@ -23,12 +23,14 @@ pub mod fatal_has_a_cause;
 pub mod linearizable;
 pub mod one_leader_per_term;
 pub mod one_outcome_per_op;
+pub mod reads_name_their_state;
 pub mod refused_never_happens;
 pub mod replicas_equal;
 pub mod replicas_never_diverge;
 pub mod reply_at_most_once;
 pub mod rows_have_writers;
 pub mod synced_bytes_survive;
+pub mod walks_miss_nobody;
 
 use std::fmt;
 
@@ -101,6 +103,8 @@ pub const TABLE: &[Property] = &[
     client("answers_fit_questions", "docs/SEMANTICS.md, operations"),
     client("linearizable", "Herlihy and Wing 1990; docs/SEMANTICS.md, reads"),
     client("eventual_reads_are_past", "docs/SEMANTICS.md, reads: what the asked replica has"),
+    client("reads_name_their_state", "S0-072, X-11; docs/SEMANTICS.md, sessions and scans"),
+    client("walks_miss_nobody", "X-25; docs/SEMANTICS.md, scans"),
     client("converges", "docs/SIM.md: a healed cluster elects, commits and converges"),
     client("canary", "docs/SIM.md, who tests the tester: runs that must fail"),
 ];

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use understudy_core::query::{Page, Scan};
 use understudy_core::{
     Answer, Expected, Failure, NodeId, OpId, Operation, Outcome, ReadLevel, Refusal, Rng, Seed,
-    Timestamp, Token, Version,
+    Sequence, Timestamp, Token, Version,
 };
 
 use crate::checks::{Violation, answers_fit_questions, one_outcome_per_op};
@@ -16,7 +17,7 @@ use crate::clock::EPOCH_MS;
 use crate::history::{self, Ask, Entry, Fate};
 use crate::plan::Plan;
 use crate::recording::Kind;
-use crate::schedule::{Expect, Job, What};
+use crate::schedule::{Expect, Job, Level, What};
 use crate::stage::Stage;
 use crate::words;
 use crate::world::{Asker, Heard};
@@ -32,6 +33,8 @@ pub struct Client {
     wall_ahead_ms: i64,
     /// The last token it saw of each actor.
     known: BTreeMap<(usize, u64), Token>,
+    /// The highest sequence that an answer has told, of each namespace: its session.
+    held: BTreeMap<usize, Sequence>,
     preferred: NodeId,
     /// The operation under way.
     number: u64,
@@ -55,9 +58,8 @@ impl Client {
         let wall_ahead_ms = i64::try_from(rng.below(120_000)).unwrap_or(0) - 60_000;
         let preferred = NodeId(rng.between(1, plan.nodes));
         let (stage, plan) = (Rc::clone(stage), plan.clone());
-        let known = BTreeMap::new();
-        let number = 0;
-        Client { id, stage, plan, seed, rng, wall_ahead_ms, known, preferred, number }
+        let (known, held, number) = (BTreeMap::new(), BTreeMap::new(), 0);
+        Client { id, stage, plan, seed, rng, wall_ahead_ms, known, held, preferred, number }
     }
 
     /// Does `jobs` until all are done or the faults have stopped.
@@ -69,8 +71,13 @@ impl Client {
             if (is_calm && !self.plan.all_jobs) || self.stage.world().is_over() {
                 return;
             }
-            let ask = self.ask(&job);
-            self.perform(job.namespace, job.actor, ask).await;
+            match job.what {
+                What::Scan(level) => self.walk(job.namespace, level).await,
+                what => {
+                    let ask = self.ask(&job, what);
+                    self.perform(job.namespace, job.actor, ask).await;
+                }
+            }
         }
     }
 
@@ -87,10 +94,43 @@ impl Client {
                 let look = Ask::Read { level: ReadLevel::Linearizable };
                 self.perform(namespace, actor, look).await;
             }
+            for level in [Level::Linearizable, Level::Session] {
+                self.walk(namespace, level).await;
+            }
         }
     }
 
-    fn ask(&mut self, job: &Job) -> Ask {
+    /// Looks at all actors, a page at a time.
+    async fn walk(&mut self, namespace: usize, level: Level) {
+        let walk = self.stage.oracle().next_number();
+        let limit = usize::try_from(self.rng.between(1, 3)).unwrap_or(1);
+        let prefix = if self.rng.ppm(800_000) { "" } else { "a" }.to_owned();
+        let mut after = None;
+        loop {
+            let scan = Scan { prefix: prefix.clone(), after, limit };
+            let ask = Ask::Scan { walk, scan, level: self.level(namespace, level) };
+            let Some(Fate::Listed { page, .. }) = self.perform(namespace, 0, ask).await else {
+                return;
+            };
+            after = page.records.last().map(|(id, _)| id.clone());
+            if !page.more || after.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn level(&self, namespace: usize, level: Level) -> ReadLevel {
+        match level {
+            Level::Linearizable => ReadLevel::Linearizable,
+            Level::Lease => ReadLevel::Lease,
+            Level::Session => {
+                ReadLevel::Session { min: self.held.get(&namespace).copied().unwrap_or_default() }
+            }
+            Level::Eventual => ReadLevel::Eventual,
+        }
+    }
+
+    fn ask(&mut self, job: &Job, what: What) -> Ask {
         let content = history::value(self.stage.oracle().next_number()).into();
         let known = self.known.get(&(job.namespace, job.actor)).copied();
         let expected = |expect: Expect| match expect {
@@ -99,7 +139,7 @@ impl Client {
             Expect::Token => known.map(Expected::Token),
             Expect::Version => known.map(|token| Expected::Version(token.version)),
         };
-        let operation = match job.what {
+        let operation = match what {
             What::Put => Operation::Put { content },
             What::Create => Operation::Create { content },
             What::Update(expect) => Operation::Update { content, expected: expected(expect) },
@@ -109,8 +149,9 @@ impl Client {
                 Operation::CompareAndSwap { content, expected }
             }
             What::Delete(expect) => Operation::Delete { expected: expected(expect) },
-            What::Read => return Ask::Read { level: ReadLevel::Linearizable },
-            What::ReadEventual => return Ask::Read { level: ReadLevel::Eventual },
+            What::Read(level) | What::Scan(level) => {
+                return Ask::Read { level: self.level(job.namespace, level) };
+            }
         };
         self.named(operation)
     }
@@ -121,8 +162,8 @@ impl Client {
         Ask::Write { op: OpId::timed(wall, self.rng.u128()), operation }
     }
 
-    /// One operation, from its first attempt to its fate.
-    async fn perform(&mut self, namespace: usize, actor: u64, ask: Ask) {
+    /// One operation, from its first attempt to its fate; `None` if the client gave up.
+    async fn perform(&mut self, namespace: usize, actor: u64, ask: Ask) -> Option<Fate> {
         let call = self.stage.world().tick();
         let number = self.stage.oracle().next_number();
         self.number = number;
@@ -135,15 +176,16 @@ impl Client {
         loop {
             let lesson = self.attempt(namespace, actor, &first).await;
             if self.stage.world().is_over() {
-                return;
+                return None;
             }
             let pause = match lesson {
                 Lesson::Known(fate) => {
                     self.remember(namespace, actor, &fate);
                     self.tell(namespace, actor, number, || words::fate(&fate));
                     let ret = self.stage.world().tick();
-                    self.stage.oracle().end(number, ret, fate);
-                    return self.repeat_late(namespace, actor, &first).await;
+                    self.stage.oracle().end(number, ret, fate.clone());
+                    self.repeat_late(namespace, actor, &first).await;
+                    return Some(fate);
                 }
                 Lesson::NotNow(pause) => pause,
                 Lesson::Perhaps => {
@@ -159,7 +201,7 @@ impl Client {
                     let ret = self.stage.world().tick();
                     self.stage.oracle().end(number, ret, Fate::DidNotHappen);
                 }
-                return;
+                return None;
             }
             self.preferred = NodeId(self.rng.between(1, self.plan.nodes));
             self.stage.sleep(u64::try_from(pause.as_nanos()).unwrap_or(0)).await;
@@ -217,12 +259,16 @@ impl Client {
             (Ask::Write { op, .. }, Err(Failure::Refused(refusal))) => {
                 (op, Outcome::Refused(refusal))
             }
-            (_, Ok(Answer::Read { record, applied, .. })) => {
-                return Lesson::Known(Fate::Saw { record, applied });
+            (_, Ok(Answer::Read { record, applied, sequence, .. })) => {
+                return Lesson::Known(Fate::Saw { record, applied, sequence });
+            }
+            (_, Ok(Answer::Scan { records, more, applied, sequence, .. })) => {
+                let page = Page { records, more };
+                return Lesson::Known(Fate::Listed { page, applied, sequence });
             }
             (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
             (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
-            (_, Ok(Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_)) | Err(_)) => {
+            (_, Ok(Answer::Done { .. } | Answer::Session(_)) | Err(_)) => {
                 return Lesson::NotNow(soon);
             }
         };
@@ -240,7 +286,7 @@ impl Client {
     fn fail(&self, ask: &Ask, violation: Violation) {
         let about = match ask {
             Ask::Write { op, .. } => self.stage.oracle().about(op),
-            Ask::Read { .. } => None,
+            Ask::Read { .. } | Ask::Scan { .. } => None,
         };
         self.stage.world().fail(violation.about(about));
     }
@@ -289,6 +335,13 @@ impl Client {
     }
 
     fn remember(&mut self, namespace: usize, actor: u64, fate: &Fate) {
+        let sequence = match fate {
+            Fate::Outcome(outcome) => outcome.sequence(),
+            Fate::Saw { sequence, .. } | Fate::Listed { sequence, .. } => Some(*sequence),
+            Fate::Unknown | Fate::DidNotHappen => None,
+        };
+        let held = self.held.entry(namespace).or_default();
+        *held = sequence.unwrap_or_default().max(*held);
         let token = match fate {
             Fate::Outcome(Outcome::Written { token, .. }) => Some(*token),
             Fate::Outcome(Outcome::Refused(Refusal::AlreadyExists { found })) => Some(*found),
@@ -297,6 +350,7 @@ impl Client {
             // An old token is kept: a stale writer must be refused.
             Fate::Outcome(_)
             | Fate::Saw { record: None, .. }
+            | Fate::Listed { .. }
             | Fate::Unknown
             | Fate::DidNotHappen => return,
         };

@@ -2,8 +2,10 @@
 //!
 //! An operation is acknowledged, refused, known not to have happened, or unknown; never "failed".
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use understudy_core::query::{Page, Scan};
 use understudy_core::{
     ActorId, Json, Namespace, OpId, Operation, Outcome, ReadLevel, Record, Request, Sequence, Token,
 };
@@ -69,6 +71,15 @@ pub enum Ask {
         /// How fresh.
         level: ReadLevel,
     },
+    /// A look at several actors, a page of a walk over all of them.
+    Scan {
+        /// The number of the walk's first page.
+        walk: u64,
+        /// Which page.
+        scan: Scan,
+        /// How fresh.
+        level: ReadLevel,
+    },
 }
 
 impl Ask {
@@ -80,8 +91,61 @@ impl Ask {
                 Request::write(namespace, id, Some(op.clone()), operation.clone())
             }
             Ask::Read { level } => Request::Read { namespace, id, level: *level },
+            Ask::Scan { scan: Scan { prefix, after, limit }, level, .. } => Request::Scan {
+                namespace,
+                prefix: prefix.clone(),
+                after: after.clone(),
+                limit: *limit,
+                level: *level,
+            },
         }
     }
+
+    /// How fresh a look must be.
+    pub fn level(&self) -> Option<ReadLevel> {
+        match self {
+            Ask::Write { .. } => None,
+            Ask::Read { level } | Ask::Scan { level, .. } => Some(*level),
+        }
+    }
+}
+
+/// Whether a look at this level has a place in the order of all operations.
+pub fn is_strong(level: ReadLevel) -> bool {
+    match level {
+        ReadLevel::Linearizable | ReadLevel::Lease => true,
+        ReadLevel::Session { .. } | ReadLevel::Eventual => false,
+    }
+}
+
+/// The same operations, but each page of a scan taken apart: one read for each actor that it would
+/// have shown, all of one state.
+pub fn looks(entries: &[Entry]) -> Vec<Entry> {
+    let mut actors: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for entry in entries {
+        actors.entry(entry.namespace).or_default().insert(entry.actor);
+    }
+    let mut looks = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match (&entry.ask, &entry.fate) {
+            (Ask::Scan { scan, level, .. }, Fate::Listed { page, applied, sequence }) => {
+                let last = page.records.last().map(|(id, _)| id);
+                let known = actors[&entry.namespace].iter().copied();
+                let wanted = known.filter(|&actor| {
+                    let id = self::actor(actor);
+                    scan.wants(&id) && (!page.more || last.is_some_and(|last| id <= *last))
+                });
+                looks.extend(wanted.map(|actor| {
+                    let shown = page.records.iter().find(|(id, _)| *id == self::actor(actor));
+                    let record = shown.map(|(_, record)| record.clone());
+                    let fate = Fate::Saw { record, applied: *applied, sequence: *sequence };
+                    Entry { actor, ask: Ask::Read { level: *level }, fate, ..entry.clone() }
+                }));
+            }
+            _ => looks.push(entry.clone()),
+        }
+    }
+    looks
 }
 
 /// What came of an operation.
@@ -99,6 +163,17 @@ pub enum Fate {
         record: Option<Record>,
         /// The log index that the answering replica had applied.
         applied: u64,
+        /// The last change that it had applied.
+        sequence: Sequence,
+    },
+    /// What a scan saw.
+    Listed {
+        /// The page.
+        page: Page,
+        /// As above.
+        applied: u64,
+        /// As above.
+        sequence: Sequence,
     },
 }
 
@@ -114,7 +189,8 @@ impl Entry {
             Fate::Outcome(Outcome::Refused(_) | Outcome::Batch(_))
             | Fate::Unknown
             | Fate::DidNotHappen
-            | Fate::Saw { .. } => None,
+            | Fate::Saw { .. }
+            | Fate::Listed { .. } => None,
         }
     }
 
@@ -122,7 +198,11 @@ impl Entry {
     pub fn token(&self) -> Option<Token> {
         match &self.fate {
             Fate::Outcome(Outcome::Written { token, .. }) => Some(*token),
-            Fate::Outcome(_) | Fate::Unknown | Fate::DidNotHappen | Fate::Saw { .. } => None,
+            Fate::Outcome(_)
+            | Fate::Unknown
+            | Fate::DidNotHappen
+            | Fate::Saw { .. }
+            | Fate::Listed { .. } => None,
         }
     }
 
@@ -144,6 +224,7 @@ impl Entry {
                 | Outcome::Batch(_)
                 | Outcome::Refused(_),
             )
+            | Fate::Listed { .. }
             | Fate::Unknown
             | Fate::DidNotHappen => None,
         }
@@ -156,7 +237,10 @@ impl Entry {
 
     /// The operation without its fate.
     pub fn asked(&self) -> String {
-        let place = place(self.namespace, self.actor);
+        let place = match self.ask {
+            Ask::Scan { .. } => NAMESPACES.get(self.namespace).copied().unwrap_or("?").to_owned(),
+            Ask::Write { .. } | Ask::Read { .. } => place(self.namespace, self.actor),
+        };
         format!(
             "op {} of client {} ({} on {place})",
             self.number,

@@ -8,9 +8,9 @@ use crate::checks::one_outcome_per_op::OneOutcomePerOp;
 use crate::checks::replicas_equal::Dump;
 use crate::checks::{
     About, Violation, acked_once, acked_present_once, eventual_reads_are_past, linearizable,
-    refused_never_happens, rows_have_writers,
+    reads_name_their_state, refused_never_happens, rows_have_writers, walks_miss_nobody,
 };
-use crate::history::{Ask, Entry, Fate};
+use crate::history::{Ask, Entry, Fate, looks};
 
 /// The history of one run.
 #[derive(Default)]
@@ -79,10 +79,13 @@ impl Oracle {
     /// # Errors
     /// The first contradiction.
     pub fn judge_client(&self) -> Result<Verdicts, Violation> {
-        refused_never_happens::check(&self.entries)?;
-        acked_once::check(&self.entries)?;
-        let entangled = linearizable::check(&self.entries)?;
-        eventual_reads_are_past::check(&self.entries)?;
+        let looks = looks(&self.entries);
+        refused_never_happens::check(&looks)?;
+        acked_once::check(&looks)?;
+        let entangled = linearizable::check(&looks)?;
+        eventual_reads_are_past::check(&looks)?;
+        reads_name_their_state::check(&looks)?;
+        walks_miss_nobody::check(&self.entries)?;
         Ok(Verdicts { entangled })
     }
 
@@ -109,7 +112,9 @@ impl Oracle {
     /// Operations with and without a known outcome.
     pub fn tally(&self) -> (u64, u64) {
         let unknown = self.entries.iter().filter(|entry| entry.is_unknown_write()).count() as u64;
-        let answered = |entry: &&Entry| matches!(entry.fate, Fate::Outcome(_) | Fate::Saw { .. });
+        let answered = |entry: &&Entry| {
+            matches!(entry.fate, Fate::Outcome(_) | Fate::Saw { .. } | Fate::Listed { .. })
+        };
         (self.entries.iter().filter(answered).count() as u64, unknown)
     }
 }

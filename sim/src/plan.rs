@@ -48,6 +48,9 @@ pub struct Plan {
     pub turn_max: u64,
     /// Clients do all their jobs, also when the faults have stopped.
     pub all_jobs: bool,
+    /// Clients may read under a lease: no monotonic clock jumps, and none is further off than the
+    /// lease allows.
+    pub lease_reads: bool,
     /// Nodes that may lose or damage what they had synced.
     pub damage_max: u64,
     /// How long a leader waits for a lost data folder, in milliseconds.
@@ -134,6 +137,7 @@ impl Plan {
             safety_ns: rng.between(2_000, 6_000) * MILLI,
             turn_max: rng.between(2, 200) * MICRO,
             all_jobs: standard,
+            lease_reads: !standard && rng.ppm(800_000),
             damage_max: match profile {
                 Profile::Swarm | Profile::Standard => minority,
                 Profile::Beyond | Profile::Lying => nodes - 1,
@@ -155,7 +159,11 @@ impl Plan {
             crash_at_file_ppm: chances[7],
             process_kill_ppm: chances[8],
         };
-        let work = Plan::work(rng, profile);
+        let mut work = Plan::work(rng, profile);
+        if plan.lease_reads {
+            let kinds = crate::acts::Kind::ALL.iter().zip(&mut work.weights);
+            kinds.filter(|(kind, _)| kind.jumps()).for_each(|(_, weight)| *weight = 0);
+        }
         (plan, work)
     }
 

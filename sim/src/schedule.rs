@@ -71,8 +71,19 @@ pub enum What {
     Update(Expect),
     CompareAndSwap(Expect),
     Delete(Expect),
-    Read,
-    ReadEventual,
+    Read(Level),
+    Scan(Level),
+}
+
+/// How fresh a look is; a session's goes on from what the client knows by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // Named as the levels are.
+pub enum Level {
+    Linearizable,
+    Lease,
+    Session,
+    Eventual,
 }
 
 /// What a job expects of the actor.
@@ -90,7 +101,7 @@ pub enum Expect {
 }
 
 /// The version of the file format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -207,6 +218,10 @@ impl Schedule {
             return Err("a world has 1 or 2 namespaces".to_owned());
         }
         plan.cluster().validate()?;
+        let jumps = |act: &TimedAct| matches!(act.act, acts::Act::JumpClock { .. });
+        if plan.lease_reads && self.acts.iter().any(jumps) {
+            return Err("lease reads are for worlds whose clocks do not jump (ADR 12)".to_owned());
+        }
         let stray = self.jobs.iter().find(|job| job.namespace as u64 >= plan.namespaces);
         if let Some(job) = stray {
             return Err(format!("job {} of client {} has no namespace", job.job, job.client));
@@ -233,6 +248,13 @@ fn draw_jobs(
         let namespace = rng.below(namespaces) as usize;
         let actor = rng.below(actors);
         let expect = if rng.ppm(700_000) { Expect::Token } else { Expect::Version };
+        let level = match rng.below(10) {
+            0..4 => Level::Linearizable,
+            4..6 if plan.lease_reads => Level::Lease,
+            4..6 => Level::Linearizable,
+            6..8 => Level::Session,
+            _ => Level::Eventual,
+        };
         let what = match rng.below(100) {
             0..22 => What::Put,
             22..34 => What::Create,
@@ -242,8 +264,8 @@ fn draw_jobs(
             60..65 => What::CompareAndSwap(Expect::Absent),
             65..70 => What::Delete(Expect::Any),
             70..75 => What::Delete(expect),
-            75..92 => What::Read,
-            _ => What::ReadEventual,
+            75..92 => What::Read(level),
+            _ => What::Scan(level),
         };
         Job { client, job, think_ns, namespace, actor, what }
     })

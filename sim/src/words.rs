@@ -4,6 +4,7 @@ use crate::history::{Ask, Fate};
 use understudy_core::message::{
     AppendReply, AskVote, Body, ForwardFailed, LogPosition, SnapshotReply, Vote, VoteReply,
 };
+use understudy_core::query::{Page, Scan};
 use understudy_core::{
     ActorId, Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel,
     Record, Refusal, Request, Response, Token, Work,
@@ -132,6 +133,9 @@ pub fn ask(ask: &Ask) -> String {
     match ask {
         Ask::Write { operation: change, .. } => operation(change),
         Ask::Read { level } => read("read", *level),
+        Ask::Scan { scan: Scan { after, limit, .. }, level, .. } => {
+            scan(after.as_ref(), *limit, *level)
+        }
     }
 }
 
@@ -141,10 +145,18 @@ pub fn fate(fate: &Fate) -> String {
         Fate::Unknown => "unknown".to_owned(),
         Fate::DidNotHappen => "did not happen".to_owned(),
         Fate::Outcome(outcome) => self::outcome(outcome),
+        Fate::Listed { page, .. } => self::page(page),
         Fate::Saw { record, .. } => record
             .as_ref()
             .map_or("saw nothing".to_owned(), |record| format!("saw {}", self::record(record))),
     }
+}
+
+fn page(page: &Page) -> String {
+    let each = page.records.iter().map(|(id, record)| format!("{id}: {}", self::record(record)));
+    let each: Vec<_> = each.collect();
+    let more = if page.more { ", and more" } else { "" };
+    format!("saw [{}]{more}", each.join(", "))
 }
 
 /// A change.

@@ -70,7 +70,7 @@ fn is_left_by(entry: &Entry, row: Option<&Record>) -> bool {
         }
         (Fate::Outcome(Outcome::Deleted { .. } | Outcome::Removed { .. }), row) => row.is_none(),
         (Fate::Outcome(Outcome::Written { .. } | Outcome::Batch(_) | Outcome::Refused(_)), _)
-        | (Fate::Unknown | Fate::DidNotHappen | Fate::Saw { .. }, _) => false,
+        | (Fate::Unknown | Fate::DidNotHappen | Fate::Saw { .. } | Fate::Listed { .. }, _) => false,
     }
 }
 

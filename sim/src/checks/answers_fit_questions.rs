@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use understudy_core::effect::Response;
+use understudy_core::query::{Found, Page, Query};
 use understudy_core::{Answer, Expected, Failure, OpId, Operation, Outcome, ReadLevel, Refusal};
 
 use super::Violation;
-use crate::history::Ask;
+use crate::history::{Ask, is_strong};
 use crate::words;
 
 /// `ask` was answered `response`.
@@ -22,19 +23,24 @@ pub fn check(ask: &Ask, response: &Response) -> Result<(), Violation> {
             }
             does(operation, outcome)
         }
-        (Ask::Read { level }, Ok(Answer::Read { age, .. })) => match level {
-            ReadLevel::Linearizable | ReadLevel::Lease => *age == Some(Duration::ZERO),
-            ReadLevel::Session { .. } | ReadLevel::Eventual => true,
-        },
+        (Ask::Read { level }, Ok(Answer::Read { age, .. })) => is_of_age(*level, *age),
+        (Ask::Scan { scan, level, .. }, Ok(Answer::Scan { records, more, age, .. })) => {
+            let page = Page { records: records.clone(), more: *more };
+            let goes_on = !more || !records.is_empty();
+            goes_on && is_of_age(*level, *age) && Query::Scan(scan.clone()).fits(&Found::Page(page))
+        }
         (Ask::Write { op, operation }, Err(failure)) => may_fail(op, operation, failure),
-        (Ask::Read { level: ReadLevel::Session { min } }, Err(Failure::Behind { min: told })) => {
-            min == told
-        }
-        (Ask::Read { .. }, Err(Failure::Busy { .. } | Failure::Unavailable | Failure::Unknown)) => {
-            true
-        }
         (
-            Ask::Read { .. },
+            Ask::Read { level: ReadLevel::Session { min } }
+            | Ask::Scan { level: ReadLevel::Session { min }, .. },
+            Err(Failure::Behind { min: told }),
+        ) => min == told,
+        (
+            Ask::Read { .. } | Ask::Scan { .. },
+            Err(Failure::Busy { .. } | Failure::Unavailable | Failure::Unknown),
+        ) => true,
+        (
+            Ask::Read { .. } | Ask::Scan { .. },
             Err(
                 Failure::Refused(_)
                 | Failure::UnknownNamespace
@@ -44,9 +50,14 @@ pub fn check(ask: &Ask, response: &Response) -> Result<(), Violation> {
         )
         | (Ask::Write { .. }, Ok(Answer::Read { .. } | Answer::Scan { .. }))
         | (Ask::Read { .. }, Ok(Answer::Done { .. } | Answer::Scan { .. }))
+        | (Ask::Scan { .. }, Ok(Answer::Done { .. } | Answer::Read { .. }))
         | (_, Ok(Answer::Session(_))) => false,
     };
     if fits { Ok(()) } else { violation(ask, words::response(response)) }
+}
+
+fn is_of_age(level: ReadLevel, age: Option<Duration>) -> bool {
+    !is_strong(level) || age == Some(Duration::ZERO)
 }
 
 fn violation(ask: &Ask, answer: String) -> Result<(), Violation> {

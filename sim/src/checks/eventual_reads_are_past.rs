@@ -2,18 +2,18 @@
 //! (docs/SEMANTICS.md, reads: what the asked replica has, with its applied index).
 //!
 //! The applied index counts the entries of the group's log, so it names the same prefix on every
-//! node. Reads of both levels take part; `linearizable` asks more of the one level, this asks what
-//! holds for both, over all nodes and over all actors of a namespace:
+//! node. Reads of all levels take part; `linearizable` asks more of some, this asks what holds for
+//! all, over all nodes and over all actors of a namespace:
 //! - the record seen was written by a change that had been called before the read returned, and is
 //!   at the version which that change was told;
 //! - ordered by applied index, what reads show of an actor never goes back: its token rises, one index
 //!   shows one thing, and a life that was seen to be over is over. An absent actor was not there yet
 //!   or is not there any more; that alone says nothing;
 //! - each read bounds the sequence its prefix reaches: the changes it must contain (those it shows,
-//!   those before them; for a linearizable read also those acknowledged before it was called) and
+//!   those before them; for a linearizable or lease read also those acknowledged before it was called) and
 //!   those it cannot contain (the next change of an actor than what it shows; those called after it
 //!   returned). A prefix with a higher index reaches at least as far;
-//! - a linearizable read has applied at least what any read had that returned before it was called.
+//! - a linearizable or lease read has applied at least what any read had that returned before it was called.
 //!
 //! Which index a change has is not known to clients, and one index may hold several changes.
 
@@ -57,11 +57,10 @@ struct Read<'a> {
 impl<'a> Read<'a> {
     fn of(entry: &'a Entry) -> Option<Read<'a>> {
         match (&entry.ask, &entry.fate) {
-            (Ask::Read { level }, Fate::Saw { record, applied }) => {
+            (Ask::Read { level }, Fate::Saw { record, applied, .. }) => {
                 Some(Read { entry, level: *level, record: record.as_ref(), applied: *applied })
             }
-            (Ask::Read { .. }, Fate::Unknown | Fate::DidNotHappen | Fate::Outcome(_))
-            | (Ask::Write { .. }, _) => None,
+            (Ask::Read { .. } | Ask::Write { .. } | Ask::Scan { .. }, _) => None,
         }
     }
 
@@ -182,7 +181,7 @@ fn bounds_agree(reads: &[Read], entries: &[&Entry]) -> Result<(), Violation> {
 /// The highest sequence that the read's prefix must hold.
 fn holds<'a>(read: &'a Read, changes: &[&'a Entry]) -> Option<Bound<'a>> {
     let by_change = changes.iter().filter(|change| {
-        let is_acked = read.level == ReadLevel::Linearizable && change.is_before(read.entry);
+        let is_acked = history::is_strong(read.level) && change.is_before(read.entry);
         is_acked || shows_after(read, change) == Some(true)
     });
     let bound = |change: &&'a Entry| {
@@ -220,14 +219,15 @@ fn shows_after(read: &Read, change: &Entry) -> Option<bool> {
         Fate::Outcome(Outcome::Refused(_) | Outcome::Batch(_))
         | Fate::Unknown
         | Fate::DidNotHappen
-        | Fate::Saw { .. } => None,
+        | Fate::Saw { .. }
+        | Fate::Listed { .. } => None,
     }
 }
 
 /// By return, the highest applied index so far is no higher than that of a linearizable read called
 /// after it.
 fn linearizable_reads_move_on(reads: &[Read]) -> Result<(), Violation> {
-    for read in reads.iter().filter(|read| read.level == ReadLevel::Linearizable) {
+    for read in reads.iter().filter(|read| history::is_strong(read.level)) {
         // The reads are in order of index, so those with a higher one are behind it.
         let ahead = reads.iter().rev().take_while(|other| other.applied > read.applied);
         if let Some(before) = ahead.into_iter().find(|other| other.entry.is_before(read.entry)) {

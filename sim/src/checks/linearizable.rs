@@ -75,7 +75,10 @@ fn operations<'a>(entries: &[&'a Entry]) -> (Vec<&'a Entry>, Vec<Searched>) {
 fn operation(entry: &Entry, shown: &Shown) -> Option<Searched> {
     let (mut ret, mut input) = (entry.ret, Input::Read);
     let output = match (&entry.ask, &entry.fate) {
-        (_, Fate::DidNotHappen) | (Ask::Read { .. }, Fate::Unknown | Fate::Outcome(_)) => None?,
+        (_, Fate::DidNotHappen | Fate::Listed { .. })
+        | (Ask::Read { .. }, Fate::Unknown | Fate::Outcome(_))
+        // Each was taken apart, or nobody heard of it.
+        | (Ask::Scan { .. }, _) => None?,
         (Ask::Read { .. }, _) if is_eventual(entry) => None?,
         (Ask::Read { .. }, Fate::Saw { record, .. }) => Some(Output::Saw(record.clone())),
         (Ask::Write { operation, .. }, Fate::Outcome(outcome)) => {

@@ -62,7 +62,7 @@ impl<'a> Writers<'a> {
             return guilty("was written to another actor");
         }
         match (&writer.ask, &writer.fate) {
-            (Ask::Read { .. }, _) => guilty("was written by a read"),
+            (Ask::Read { .. } | Ask::Scan { .. }, _) => guilty("was written by a read"),
             (Ask::Write { .. }, Fate::DidNotHappen | Fate::Outcome(Outcome::Refused(_))) => {
                 guilty("was written by an operation that did not happen")
             }
@@ -75,7 +75,8 @@ impl<'a> Writers<'a> {
                     | Outcome::Batch(_),
                 )
                 | Fate::Unknown
-                | Fate::Saw { .. },
+                | Fate::Saw { .. }
+                | Fate::Listed { .. },
             ) => Ok(()),
         }
     }

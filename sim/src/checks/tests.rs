@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use understudy_core::query::{Page, Scan};
 use understudy_core::{
     ActorId, OpId, Operation, Outcome, ReadLevel, Record, Refusal, Sequence, Token, Version,
 };
@@ -82,7 +83,8 @@ pub fn deleted(number: u64, actor: u64, times: Times, was: Shown, sequence: u64)
 pub fn saw(number: u64, actor: u64, times: Times, shown: Option<Shown>, applied: u64) -> Entry {
     let ask = Ask::Read { level: ReadLevel::Linearizable };
     let record = shown.map(|(created, version, writer)| record(created, version, writer));
-    let (call, ret, fate) = (times.0, Some(times.1), Fate::Saw { record, applied });
+    let (call, ret, fate) =
+        (times.0, Some(times.1), Fate::Saw { record, applied, sequence: Sequence(applied) });
     Entry { number, client: number, namespace: 0, actor, ask, call, ret, fate }
 }
 
@@ -90,6 +92,22 @@ pub fn saw(number: u64, actor: u64, times: Times, shown: Option<Shown>, applied:
 pub fn peeked(number: u64, actor: u64, times: Times, shown: Option<Shown>, applied: u64) -> Entry {
     let ask = Ask::Read { level: ReadLevel::Eventual };
     Entry { ask, ..saw(number, actor, times, shown, applied) }
+}
+
+/// The last page of an eventual scan, or one with more behind it.
+pub fn listed(
+    number: u64,
+    times: Times,
+    shown: &[(u64, Shown)],
+    more: bool,
+    applied: u64,
+) -> Entry {
+    let scan = Scan { prefix: String::new(), after: None, limit: 9 };
+    let ask = Ask::Scan { walk: number, scan, level: ReadLevel::Eventual };
+    let records = shown.iter().map(|&(actor, shown)| row(actor, shown)).collect();
+    let page = Page { records, more };
+    let fate = Fate::Listed { page, applied, sequence: Sequence(applied) };
+    Entry { ask, fate, ..saw(number, 0, times, None, applied) }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use understudy_core::{Expected, Outcome, ReadLevel, Refusal, Token};
+use understudy_core::{Expected, Outcome, Refusal, Token};
 
 use super::model::expected;
 use crate::history::{self, Ask, Entry, Fate};
@@ -66,7 +66,8 @@ impl Evidence {
             )
             | Fate::Unknown
             | Fate::DidNotHappen
-            | Fate::Saw { .. } => {}
+            | Fate::Saw { .. }
+            | Fate::Listed { .. } => {}
         }
     }
 
@@ -112,5 +113,5 @@ impl Shown {
 
 /// Whether the entry is a read that claims no place in the order.
 pub(super) fn is_eventual(entry: &Entry) -> bool {
-    matches!(entry.ask, Ask::Read { level: ReadLevel::Eventual })
+    entry.ask.level().is_some_and(|level| !history::is_strong(level))
 }

@@ -134,7 +134,11 @@ impl Store {
 
     fn perform(&mut self, ask: &Ask) -> Fate {
         match ask {
-            Ask::Read { .. } => Fate::Saw { record: self.row.clone(), applied: self.sequence },
+            Ask::Read { .. } | Ask::Scan { .. } => Fate::Saw {
+                record: self.row.clone(),
+                applied: self.sequence,
+                sequence: Sequence(self.sequence),
+            },
             Ask::Write { operation, .. } => Fate::Outcome(match self.refusal(operation) {
                 Some(refusal) => Outcome::Refused(refusal),
                 None => self.change(operation),
@@ -208,7 +212,7 @@ fn spoil(rng: &mut Rng, entries: &mut [Entry]) {
             | Refusal::InBatch { .. }
             | Refusal::SessionExpired => *refusal = Refusal::AlreadyExists { found: token(1, 1) },
         },
-        Fate::Unknown | Fate::DidNotHappen => {
+        Fate::Unknown | Fate::DidNotHappen | Fate::Listed { .. } => {
             (entry.call, entry.ret) = (entry.call + 20, None);
         }
     }
