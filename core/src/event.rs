@@ -38,7 +38,7 @@ pub enum Event {
         /// Which, and when.
         expired: Expired,
     },
-    /// This leader answers reads without asking a quorum: nobody else can lead now (ADR 12).
+    /// This leader answers reads without asking a quorum: nobody else can lead now (ADR 14).
     LeaseReads {
         /// The group.
         group: GroupId,

@@ -132,7 +132,7 @@ pub const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 /// Longest time a step of a repair is waited for; what became of it shows in the membership.
 pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much faster or slower than true time the monotonic clock of a node may run, in percent, for
-/// lease reads to be linearizable (ADR 12). Nothing else rests on it.
+/// lease reads to be linearizable (ADR 14). Nothing else rests on it.
 pub const CLOCK_DRIFT_PERCENT: u32 = 10;
 /// Longest a request may ask to wait.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);

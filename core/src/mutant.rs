@@ -111,14 +111,20 @@ mutants! {
         "whoever believes that it leads answers reads without asking a quorum";
     ReadBeforeApply, "read_before_apply", "M06",
         "a read is confirmed by a quorum but does not wait for what was committed by then";
-    LeaseIgnoresDrift, "lease_ignores_drift", "X-10, ADR 12",
+    LeaseIgnoresDrift, "lease_ignores_drift", "X-10, ADR 14",
         "a leader relies on its lease as long as the others promise, whatever its clock";
-    LeaseWithoutEnd, "lease_without_end", "X-10, ADR 12",
+    LeaseWithoutEnd, "lease_without_end", "X-10, ADR 14",
         "a leader relies on a promise until it hears of another leader";
-    LeaseOutlivesLeader, "lease_outlives_leader", "X-10, ADR 12",
+    LeaseOutlivesLeader, "lease_outlives_leader", "X-10, ADR 14",
         "a leader relies on promises that it has given back to hand over";
-    PromiseForgotten, "promise_forgotten", "X-10, ADR 12",
+    PromiseForgotten, "promise_forgotten", "X-10, ADR 14",
         "a restarted replica votes at once, though it may just have answered a leader";
+    SessionReadEarly, "session_read_early", "X-11",
+        "a session's read does not wait for what the session has seen";
+    ScanSkipsFirst, "scan_skips_first", "X-25",
+        "a page of a scan leaves out the first actor behind the one it goes on from";
+    ScanOfNewerRows, "scan_of_newer_rows", "X-25",
+        "a page of a scan names the state before the changes it shows";
     FollowerServesReads, "follower_serves_reads", "X-08, X-10",
         "every replica answers linearizable reads from its own rows";
 

@@ -95,9 +95,15 @@ impl Scan {
 
     /// The page, of rows in the order of their ids, the first of them at or behind [`Scan::from`].
     pub fn page<'a>(&self, rows: impl IntoIterator<Item = (&'a ActorId, &'a Record)>) -> Page {
-        let (mut page, mut bytes) = (Page::default(), 0);
+        let (mut page, mut bytes, mut skipped) = (Page::default(), 0, false);
         for (id, record) in rows {
             if self.after.as_ref() == Some(id) {
+                continue;
+            }
+            if planted!(ScanSkipsFirst)
+                && self.after.is_some()
+                && !std::mem::replace(&mut skipped, true)
+            {
                 continue;
             }
             if !self.wants(id) {

@@ -1,25 +1,40 @@
 //! The one place where the node reads its clocks.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use understudy_core as core;
 use understudy_core::{Now, Timestamp};
 
-/// Counts from the start of the process.
+/// Counts from the start of the process, also while the machine is suspended: a leader that wakes
+/// up must not take its lease for young (ADR 14).
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: Instant,
+    start: Duration,
+}
+
+/// Where there is none that runs on, the monotonic clock.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const RUNS_ON: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const RUNS_ON: ClockId = ClockId::Monotonic;
+
+fn running() -> Duration {
+    let time = clock_gettime(RUNS_ON);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 impl Clock {
     /// Begins at 0 now.
     pub fn start() -> Clock {
-        Clock { start: Instant::now() }
+        Clock { start: running() }
     }
 
     /// Both clocks.
     pub fn now(&self) -> Now {
-        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let nanos =
+            u64::try_from(running().saturating_sub(self.start).as_nanos()).unwrap_or(u64::MAX);
         Now { mono: core::Instant(nanos), wall: wall() }
     }
 

@@ -40,6 +40,12 @@ tallied! {
     ReadRefusedInMinority = "read_refused_in_minority",
     /// A leader answered reads under its lease, without asking a quorum.
     LeaseRead = "lease_read",
+    /// A session's read waited at a node until that had come as far as the session.
+    SessionReadWaited = "session_read_waited",
+    /// A node did not come as far as a session in time, and said so.
+    SessionReadGaveUp = "session_read_gave_up",
+    /// A page of a scan had others behind it.
+    ScanPaged = "scan_paged",
     /// A client was told that its write may have happened.
     WriteUnknown = "write_unknown",
     /// Recovery cut a torn tail.

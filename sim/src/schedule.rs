@@ -220,7 +220,7 @@ impl Schedule {
         plan.cluster().validate()?;
         let jumps = |act: &TimedAct| matches!(act.act, acts::Act::JumpClock { .. });
         if plan.lease_reads && self.acts.iter().any(jumps) {
-            return Err("lease reads are for worlds whose clocks do not jump (ADR 12)".to_owned());
+            return Err("lease reads are for worlds whose clocks do not jump (ADR 14)".to_owned());
         }
         let stray = self.jobs.iter().find(|job| job.namespace as u64 >= plan.namespaces);
         if let Some(job) = stray {

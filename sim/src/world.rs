@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use understudy_core::message::{Body, LogPosition};
 use understudy_core::{
-    ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, ReplicaId, Request, RequestId,
-    Response, Rng, Role, Seed, codec,
+    ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, ReadLevel, ReplicaId, Request,
+    RequestId, Response, Rng, Role, Seed, codec,
 };
 
 use crate::atlas::Atlas;
@@ -142,6 +142,8 @@ struct Asked {
 
 enum Question {
     Read(GroupId),
+    /// A session's read, of what the node had not applied when it came.
+    Early,
     Write(GroupId, OpId),
 }
 
@@ -288,6 +290,19 @@ impl World {
         Question::Write(group, op.clone())
     }
 
+    /// Whether a session's read comes to a node that has not come so far.
+    fn is_early(&self, node: NodeId, body: &Request) -> bool {
+        let (Request::Read { level: ReadLevel::Session { min }, .. }
+        | Request::Scan { level: ReadLevel::Session { min }, .. }) = body
+        else {
+            return false;
+        };
+        let group = self.cluster.group(body.namespace());
+        let replica = self.nodes[place(node)].replica.as_ref();
+        let groups = replica.map(|replica| replica.status().groups).unwrap_or_default();
+        groups.iter().any(|status| Some(status.group) == group && status.sequence < *min)
+    }
+
     /// Waits for the answer; may be polled from one task.
     pub fn poll_heard(&mut self, request: RequestId, context: &Context<'_>) -> Poll<Heard> {
         let Some(asked) = self.asked.get_mut(&request) else {
@@ -369,6 +384,11 @@ impl World {
                         line.text = words::request(&body);
                     });
                     self.sign(number, request);
+                    if self.is_early(to, &body)
+                        && let Some(asked) = self.asked.get_mut(&request)
+                    {
+                        asked.kind = Question::Early;
+                    }
                     self.hand(to, Input::Request { request, timeout, body });
                 } else {
                     self.hear_later(request, Heard::NotConnected);

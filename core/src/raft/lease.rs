@@ -1,4 +1,4 @@
-//! A leader's lease: until when nobody else can lead (ADR 12).
+//! A leader's lease: until when nobody else can lead (ADR 14).
 //!
 //! A replica that acknowledges an append promises: for [`Timing::promise`] on my clock, counted from
 //! when it came, I vote for nobody else, nor ask for votes. The leader counts from when it asked. So

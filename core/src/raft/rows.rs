@@ -5,10 +5,11 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use openraft::async_runtime::OneshotSender as _;
+use openraft::async_runtime::{AsyncRuntime as _, OneshotSender as _};
 
 use super::channel::{OneshotSender, oneshot};
 use super::executor::lock;
+use super::runtime::Runtime;
 use super::shared::Shared;
 use super::snapshot::Whole;
 use crate::backend::BackendError;
@@ -139,6 +140,9 @@ impl Rows {
         let Some((from, until)) = keys else {
             return Err(io::Error::other("a store is neither here nor outside"));
         };
+        if planted!(ScanOfNewerRows) {
+            Runtime::sleep(std::time::Duration::from_millis(5)).await;
+        }
         let (limit, bytes) = (scan.limit(), limits::SCAN_BYTES_MAX);
         let StoreDone::Scanned(rows, more) =
             self.ask(StoreOp::Scan { from, until, limit, bytes }).await?

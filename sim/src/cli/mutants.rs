@@ -30,6 +30,9 @@ mod with_bugs {
         "proposes_before_applied",
         "pin_not_persisted",
         "snapshot_name_shared",
+        "lease_ignores_drift",
+        "lease_outlives_leader",
+        "promise_forgotten",
     ];
 
     /// Hunts for every bug, or lists them.

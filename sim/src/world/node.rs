@@ -482,6 +482,9 @@ impl World {
             (Question::Write(..), Err(Failure::Refused(refusal))) => {
                 words::of_former_life(refusal).then_some(Mark::FormerLifeRefused)
             }
+            (Question::Early, Ok(_)) => Some(Mark::SessionReadWaited),
+            (_, Err(Failure::Behind { .. })) => Some(Mark::SessionReadGaveUp),
+            (_, Ok(Answer::Scan { more: true, .. })) => Some(Mark::ScanPaged),
             (&Question::Read(group), Err(Failure::Unavailable)) => {
                 self.leads_elsewhere(group, id).then_some(Mark::ReadRefusedInMinority)
             }

@@ -60,13 +60,12 @@ impl Group {
         let Some(vote) = self.log.vote() else { return false };
         let applied = lock(&self.store).applied();
         let leads = vote.committed && vote.node == self.shared.replica;
-        let is_level = applied_count(applied) >= self.log.committed()
+        let metrics = self.metrics.borrow_watched();
+        let committed = metrics.local_committed.map_or(0, |committed| committed.index + 1);
+        let is_level = applied_count(applied) >= committed.max(self.log.committed())
             && applied.is_some_and(|applied| applied.term == vote.term);
-        let members = || {
-            let metrics = self.metrics.borrow_watched();
-            convert::members(metrics.membership_config.membership())
-        };
-        leads && is_level && self.lease.is_held(vote.term, self.shared.replica, &members())
+        let members = convert::members(metrics.membership_config.membership());
+        leads && is_level && self.lease.is_held(vote.term, self.shared.replica, &members)
     }
 }
 
