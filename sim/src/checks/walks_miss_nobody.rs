@@ -1,8 +1,9 @@
 //! The pages of a walk show nobody twice, and everybody who was there from its first page to its last
 //! (X-25; docs/SEMANTICS.md, scans).
 //!
-//! That holds where no page is older than the one before: eventual walks may miss somebody, and
-//! still show nobody twice. Whether a page is true to its state is for `reads_name_their_state`.
+//! There from the first page means: written up to the sequence that it names. It holds where no page
+//! is older than the one before: eventual walks may miss somebody, and still show nobody twice.
+//! Whether a page is true to its state is for `reads_name_their_state`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,11 +43,13 @@ fn judge(pages: &[(&Entry, &Scan, &Page)], entries: &[&Entry]) -> Result<(), Vio
     let (Some((first, scan, _)), Some((last, _, end))) = (pages.first(), pages.last()) else {
         return Ok(());
     };
+    let Fate::Listed { sequence: begins, .. } = first.fate else { return Ok(()) };
     if end.more || first.ask.level() == Some(ReadLevel::Eventual) {
         return Ok(());
     }
     let wanted = |entry: &&&Entry| {
-        actor(entry.actor).as_str().starts_with(&scan.prefix) && entry.is_before(first)
+        let is_held = entry.sequence().is_some_and(|at| at <= begins);
+        actor(entry.actor).as_str().starts_with(&scan.prefix) && is_held
     };
     for written in entries.iter().filter(|entry| entry.token().is_some()).filter(wanted) {
         let ends = |entry: &&Entry| may_end(entry, written, last);
@@ -113,6 +116,19 @@ mod tests {
         rejected(check(&missed), "walks_miss_nobody", "no page of the walk");
         let twice = and(&[page(5, None, &[A], true), page(6, None, &[A, B], false)]);
         rejected(check(&twice), "walks_miss_nobody", "a0 was on an earlier page");
+    }
+
+    /// A session that has seen nothing may begin before anybody was there.
+    #[test]
+    fn somebody_who_came_after_the_state_of_the_first_page_may_be_missed() {
+        let level = ReadLevel::Session { min: understudy_core::Sequence(0) };
+        let scan = Scan { prefix: String::new(), after: None, limit: 9 };
+        let first = |sequence| Entry {
+            ask: Ask::Scan { walk: 5, scan: scan.clone(), level },
+            ..listed(5, (10, 11), &[], false, sequence)
+        };
+        check(&and(&[first(0)])).unwrap();
+        rejected(check(&and(&[first(1)])), "walks_miss_nobody", "no page of the walk");
     }
 
     #[test]
