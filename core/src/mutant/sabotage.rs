@@ -100,11 +100,8 @@ pub fn decide(store: &Mutex<Store>, mut commands: Vec<Command>) -> Vec<Command> 
         return commands;
     }
     let mut store = executor::lock(store);
-    let single = |command| match command {
-        Command { work: Work::One(write), .. } => Some(write),
-        Command { work: Work::Batch(_), .. } => None,
-    };
-    for Write { id, operation } in commands.iter_mut().filter_map(single) {
+    for command in &mut commands {
+        let Work::One(Write { id, operation }) = &mut command.work else { continue };
         // Of a store outside the core, what is not at hand decides nothing.
         if store.is_missing(id) {
             continue;
