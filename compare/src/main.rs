@@ -129,6 +129,8 @@ fn report(
         println!("{line}");
     } else {
         let name = kind.name();
-        println!("{what:<7} {clients:>7}  {name:<18} {rate:>10.0} {p50:>9.2} {p99:>9.2}  {ratio:>9.2}");
+        println!(
+            "{what:<7} {clients:>7}  {name:<18} {rate:>10.0} {p50:>9.2} {p99:>9.2}  {ratio:>9.2}"
+        );
     }
 }

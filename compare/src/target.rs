@@ -107,7 +107,9 @@ impl Target {
                 let (namespace, id) = (NAMESPACE.to_owned(), key.to_owned());
                 let request = v1::ReadRequest { namespace, id, freshness: None };
                 match client.clone().read(request).await {
-                    Err(status) if status.code() != tonic::Code::NotFound => return Err(status.into()),
+                    Err(status) if status.code() != tonic::Code::NotFound => {
+                        return Err(status.into());
+                    }
                     _ => {}
                 }
             }
