@@ -50,7 +50,6 @@ pub struct Plan {
     pub all_jobs: bool,
     /// Clients may read under a lease: no monotonic clock jumps, and none is further off than the
     /// lease allows.
-    #[serde(default)]
     pub lease_reads: bool,
     /// Nodes that may lose or damage what they had synced.
     pub damage_max: u64,
