@@ -51,12 +51,7 @@ fn the_log_is_cut_behind_checkpoints_and_a_restart_begins_from_one() {
             assert!(status.wal_begin > 0 && segments < 6, "{storage:?}: {segments} segments");
         }
         let before = world.group(0);
-        for at in 0..3 {
-            world.crash(at);
-        }
-        for at in 0..3 {
-            world.restart(at);
-        }
+        world.restart_all();
         world.elect();
         world.settle();
         assert_level(&world, 3);

@@ -91,12 +91,7 @@ fn ends_survive_failover_and_restart() {
         world.run_until(Duration::from_secs(20), |world| world.group(next).actors == 2);
         world.restart(leader);
         world.settle();
-        for at in 0..3 {
-            world.crash(at);
-        }
-        for at in 0..3 {
-            world.restart(at);
-        }
+        world.restart_all();
         let last = world.elect();
         let b = found(&mut world, last, "b").expect("its end has not come");
         assert_eq!(b.metadata().get("of"), Some("2"), "a snapshot keeps it");
@@ -171,12 +166,7 @@ fn a_session_is_exact_over_failover_and_restart() {
         world.write_named(next, name(2 + limits::SESSION_WINDOW), put("a", "4")).unwrap();
         world.restart(leader);
         world.settle();
-        for at in 0..3 {
-            world.crash(at);
-        }
-        for at in 0..3 {
-            world.restart(at);
-        }
+        world.restart_all();
         let last = world.elect();
         for sequence in [0, 1, 2] {
             let left = world.write_named(last, name(sequence), put("a", &sequence.to_string()));

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Span;
 use crate::data::LevelWord;
+use crate::endpoints::EndpointArgs;
 use crate::limits;
 
 mod report;
@@ -29,16 +30,8 @@ use target::Target;
 /// How to load.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
-    /// The nodes to ask.
-    #[arg(
-        long = "endpoints",
-        visible_alias = "endpoint",
-        env = "UNDERSTUDY_ENDPOINTS",
-        value_delimiter = ',',
-        value_name = "HOST:PORT,…",
-        default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
-    )]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: EndpointArgs,
     /// The namespace. Actors `bench-N` in it are written over.
     #[arg(long, default_value = "default")]
     namespace: String,

@@ -23,6 +23,7 @@ use crate::credentials::cert::{self, CertCommand};
 use crate::credentials::token::{self, TokenCommand};
 use crate::data::{self, DataCommand};
 use crate::documents::Source;
+use crate::endpoints::EndpointArgs;
 use crate::load::{self, Summary};
 use crate::pace::Pace;
 use crate::say::say;
@@ -130,23 +131,15 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct EndpointsArg {
-    /// The nodes to ask, any of them first.
-    #[arg(
-        long = "endpoints",
-        visible_alias = "endpoint",
-        env = "UNDERSTUDY_ENDPOINTS",
-        value_delimiter = ',',
-        value_name = "HOST:PORT,…",
-        default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
-    )]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: EndpointArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
 }
 
 impl EndpointsArg {
     fn client(&self) -> anyhow::Result<Client> {
-        Client::with(&self.endpoints, self.credentials.read(&[b"http/1.1"])?)
+        Client::with(&self.cluster.endpoints, self.credentials.read(&[b"http/1.1"])?)
     }
 }
 

@@ -19,6 +19,7 @@ use understudy_client::{Certainty, Client, Content, Error, Expected, Level, Opti
 use understudy_core::limits as core_limits;
 
 use crate::config::Span;
+use crate::endpoints::EndpointArgs;
 use crate::say::say;
 
 mod batch;
@@ -63,16 +64,8 @@ pub enum DataCommand {
 /// Whom to ask, and how to answer.
 #[derive(Debug, Args)]
 pub struct AskArgs {
-    /// The nodes to ask, any of them first.
-    #[arg(
-        long = "endpoints",
-        visible_alias = "endpoint",
-        env = "UNDERSTUDY_ENDPOINTS",
-        value_delimiter = ',',
-        value_name = "HOST:PORT,…",
-        default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
-    )]
-    pub endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: EndpointArgs,
     /// How long to try.
     #[arg(long, default_value = "10s", value_name = "DURATION")]
     pub timeout: Span,
@@ -88,7 +81,7 @@ impl AskArgs {
     /// As the library says.
     pub async fn connect(&self) -> Result<Client, Error> {
         let options = Options::new().deadline(self.timeout.0).without_session();
-        Client::connect_with(self.endpoints.clone(), options).await
+        Client::connect_with(self.cluster.endpoints.clone(), options).await
     }
 
     /// Says why it failed, for people or programs, and with which code to end.

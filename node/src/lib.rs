@@ -23,6 +23,7 @@ pub mod data;
 pub mod demo;
 pub mod dev;
 pub mod documents;
+pub mod endpoints;
 pub mod frame;
 pub mod guard;
 pub mod handshake;

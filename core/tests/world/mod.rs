@@ -239,6 +239,13 @@ impl World {
         node.inbox.clear();
     }
 
+    /// All at once: nobody is left who remembers.
+    pub fn restart_all(&mut self) {
+        let nodes = 0..self.nodes.len();
+        nodes.clone().for_each(|at| self.crash(at));
+        nodes.for_each(|at| self.restart(at));
+    }
+
     pub fn wipe(&mut self, at: usize) {
         self.crash(at);
         let node = &mut self.nodes[at];

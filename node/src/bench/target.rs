@@ -41,10 +41,10 @@ impl Target {
         let wire = match args.protocol {
             Protocol::Pipeline => {
                 let options = Options::new().deadline(args.timeout.0).in_flight(args.in_flight);
-                Wire::Pipeline(Client::connect_with(args.endpoints.clone(), options).await?)
+                Wire::Pipeline(Client::connect_with(args.cluster.endpoints.clone(), options).await?)
             }
             Protocol::Unary => {
-                let first = &args.endpoints[place % args.endpoints.len()];
+                let first = &args.cluster.endpoints[place % args.cluster.endpoints.len()];
                 let leader = leader(first, &args.namespace).await?;
                 let address = leader.unwrap_or_else(|| first.clone());
                 Wire::Unary(ActorsClient::new(channel(&address).await?))

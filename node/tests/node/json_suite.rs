@@ -10,16 +10,22 @@ use understudy_proto::v1::PutRequest;
 use crate::grpc::{actors, assert_refused, block_on, content, put, read};
 use crate::world::{World, ask};
 
-#[test]
-fn the_json_test_suite_agrees() {
+/// A file of the suite: its name, which of `y_`, `n_` and `i_` it is, and its text.
+struct Case {
+    name: String,
+    kind: usize,
+    text: Vec<u8>,
+}
+
+/// All of them; none, with a word about it, for those who do not have the suite.
+fn suite() -> Option<Vec<Case>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/json-test-suite");
     let Ok(entries) = fs::read_dir(&folder) else {
         assert!(std::env::var_os("CI").is_none(), "the JSON test suite is not at {folder:?}");
         eprintln!("skipped: the JSON test suite is not at {folder:?}");
-        return;
+        return None;
     };
-    let world = World::start(1);
-    let mut seen = [0, 0, 0];
+    let (mut cases, mut seen) = (Vec::new(), [0, 0, 0]);
     for entry in entries {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -28,6 +34,17 @@ fn the_json_test_suite_agrees() {
         };
         seen[kind] += 1;
         let text = fs::read(&path).unwrap();
+        cases.push(Case { name, kind, text });
+    }
+    assert!(seen.iter().all(|&count| count > 10), "{seen:?}");
+    Some(cases)
+}
+
+#[test]
+fn the_json_test_suite_agrees() {
+    let Some(cases) = suite() else { return };
+    let world = World::start(1);
+    for Case { name, kind, text } in cases {
         let actor = format!("/v1/namespaces/default/actors/{name}").replace('#', "%23");
         let put = ask(world.api(0), "PUT", &actor, &[], &text);
         let accepted = put.status == 201;
@@ -43,29 +60,16 @@ fn the_json_test_suite_agrees() {
             _ => {}
         }
     }
-    assert!(seen.iter().all(|&count| count > 10), "{seen:?}");
     world.assert_up(0);
 }
 
 #[test]
 fn the_json_test_suite_agrees_over_grpc() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/json-test-suite");
-    let Ok(entries) = fs::read_dir(&folder) else {
-        assert!(std::env::var_os("CI").is_none(), "the JSON test suite is not at {folder:?}");
-        eprintln!("skipped: the JSON test suite is not at {folder:?}");
-        return;
-    };
+    let Some(cases) = suite() else { return };
     let world = World::start(1);
-    let mut seen = [0, 0, 0];
     block_on(async {
         let mut client = actors(world.api(0)).await;
-        for entry in entries {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let kinds = ["y_", "n_", "i_"].iter().position(|kind| name.starts_with(kind));
-            let Some(kind) = kinds else { continue };
-            seen[kind] += 1;
-            let text = fs::read(&path).unwrap();
+        for Case { name, kind, text } in cases {
             let request = PutRequest { content: content(text.clone()), ..put(&name, "") };
             match client.put(request).await {
                 Ok(_) => {
@@ -80,6 +84,5 @@ fn the_json_test_suite_agrees_over_grpc() {
             }
         }
     });
-    assert!(seen.iter().all(|&count| count > 10), "{seen:?}");
     world.assert_up(0);
 }
