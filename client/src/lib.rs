@@ -38,6 +38,24 @@
 //! may yet, as if its answer had been [`Certainty::Unknown`], and this client never repeats it. If you
 //! must know later, write under a key of your own ([`Client::under`]) and repeat it.
 //!
+//! # TLS and tokens
+//! [`Options::ca`], [`Options::identity`] and [`Options::token`] say whom this client believes and what
+//! it shows. What a node refuses for want of a good token is not tried again: [`Error::Refused`] with
+//! the code `unauthenticated`, `token_expired`, `token_revoked` or `forbidden`.
+//!
+//! ```no_run
+//! # use understudy_client::{Client, Error, Options, Pem};
+//! # async fn example(token: String) -> Result<(), Error> {
+//! let options = Options::new()
+//!     .ca(Pem::file("certs/ca.pem"))
+//!     .identity(Pem::file("certs/ann.pem"), Pem::file("certs/ann.key"))
+//!     .token(token);
+//! let store = Client::connect_with(["node-1:7401", "node-2:7401"], options).await?;
+//! # let _ = store;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What is deliberately absent
 //! Decisions about whom to ask and when to try again: they are in `understudy-plan`, pure, and the
 //! simulator drives them too. A change feed: it comes with a later version.
@@ -60,3 +78,4 @@ pub use types::{
     Change, Content, Deleted, Expected, IntoContent, Level, Page, Receipt, Record, Scan, Token,
     Write, Written,
 };
+pub use understudy_tls::Pem;

@@ -15,9 +15,11 @@ use crate::backend::{name_of, names_needed};
 use crate::error::{self, Error};
 use crate::options::Options;
 
+mod credentials;
 mod link;
 mod session;
 
+use credentials::Credentials;
 use link::{Fault, Link};
 use session::Session;
 
@@ -42,21 +44,22 @@ struct Shared {
     routes: Mutex<Routes>,
     /// One connection to each address that was asked.
     links: Mutex<HashMap<String, Link>>,
-    token: Option<String>,
+    credentials: Arc<Credentials>,
 }
 
 impl Remote {
     /// Waits until some endpoint answers and has said who leads.
     pub(crate) async fn connect(endpoints: Vec<String>, options: Options) -> Result<Remote, Error> {
+        let Options { deadline, in_flight, token, pems, sessions } = options;
+        let credentials = Arc::new(Credentials::new(token.as_deref(), pems, &endpoints)?);
         let endpoints: Result<Vec<String>, Error> =
             endpoints.iter().map(|endpoint| address(endpoint)).collect();
         let routes = Routes::new(endpoints?, chance());
         if routes.is_empty() {
             return Err(Error::invalid("no endpoint; give one such as `127.0.0.1:7401`"));
         }
-        let Options { deadline, in_flight, token, sessions } = options;
         let (start, routes, links) = (Clock::now(), Mutex::new(routes), Mutex::default());
-        let shared = Arc::new(Shared { start, routes, links, token });
+        let shared = Arc::new(Shared { start, routes, links, credentials });
         let places = Semaphore::new(in_flight);
         let remote =
             Remote { shared, places, sessions: Mutex::default(), wants_sessions: sessions };
@@ -273,7 +276,7 @@ impl Shared {
         if let Some(link) = links.get(address).filter(|link| link.is_open()) {
             return link.clone();
         }
-        let link = Link::start(address.to_owned(), self.token.clone());
+        let link = Link::start(address.to_owned(), self.credentials.clone());
         links.insert(address.to_owned(), link.clone());
         link
     }
@@ -382,10 +385,11 @@ fn no_answer(certainty: Certainty, attempts: &Attempts, heard: &str) -> Error {
     Error::NoAnswer { code, certainty, heard, tries }
 }
 
-/// `host:port`, of that or `http://host:port`.
+/// `host:port`, of that or `http://host:port` or `https://host:port`.
 fn address(endpoint: &str) -> Result<String, Error> {
-    let address = endpoint.trim().trim_end_matches('/');
-    let address = address.strip_prefix("http://").unwrap_or(address);
+    let given = endpoint.trim().trim_end_matches('/');
+    let bare = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://"));
+    let address = bare.unwrap_or(given);
     let port = address.rsplit_once(':').and_then(|(host, port)| {
         (!host.is_empty() && !host.contains('/')).then_some(port)?.parse::<u16>().ok()
     });
@@ -413,6 +417,7 @@ mod tests {
         for (given, meant) in [
             ("127.0.0.1:7401", "127.0.0.1:7401"),
             (" http://node-1:80/ ", "node-1:80"),
+            ("https://node-1:443", "node-1:443"),
             ("[::1]:7401", "[::1]:7401"),
         ] {
             assert_eq!(address(given).unwrap(), meant);

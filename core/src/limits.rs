@@ -51,8 +51,9 @@ pub const APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Actors on one page of a scan.
 pub const SCAN_RECORDS_MAX: usize = 1_000;
-/// Bytes of the actors on one page of a scan (soft: the one that crosses it still goes in).
-pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the actors on one page of a scan (soft: the one that crosses it still goes in). A page
+/// fits into the 4 MiB that gRPC clients take unless told otherwise.
+pub const SCAN_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Questions of peers about consensus that one group works on at once; further ones are dropped,
 /// as a network would.
 pub const QUESTIONS_MAX: usize = 256;

@@ -18,7 +18,6 @@ use crate::client::Client;
 use crate::cluster::Shape;
 use crate::commands;
 use crate::config::{NodeConfig, Span};
-use crate::credentials::CredentialArgs;
 use crate::credentials::cert::{self, CertCommand};
 use crate::credentials::token::{self, TokenCommand};
 use crate::data::{self, DataCommand};
@@ -58,7 +57,7 @@ enum Command {
     /// Show every node, what it leads and how far it is.
     Status {
         #[command(flatten)]
-        endpoints: EndpointsArg,
+        endpoints: EndpointArgs,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -130,20 +129,6 @@ struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
-struct EndpointsArg {
-    #[command(flatten)]
-    cluster: EndpointArgs,
-    #[command(flatten)]
-    credentials: CredentialArgs,
-}
-
-impl EndpointsArg {
-    fn client(&self) -> anyhow::Result<Client> {
-        Client::with(&self.cluster.endpoints, self.credentials.read(&[b"http/1.1"])?)
-    }
-}
-
-#[derive(Debug, Args)]
 struct BackupArgs {
     #[command(subcommand)]
     command: Option<BackupCommand>,
@@ -151,7 +136,7 @@ struct BackupArgs {
     #[arg(long, value_name = "FILE", required = true)]
     out: Option<PathBuf>,
     #[command(flatten)]
-    endpoints: EndpointsArg,
+    endpoints: EndpointArgs,
     /// Print one JSON object and no progress.
     #[arg(long)]
     json: bool,
@@ -193,7 +178,7 @@ struct DocumentsArgs {
     #[arg(long, default_value = "60s", value_name = "DURATION")]
     timeout: Span,
     #[command(flatten)]
-    endpoints: EndpointsArg,
+    endpoints: EndpointArgs,
     /// Print one JSON object and no progress.
     #[arg(long)]
     json: bool,

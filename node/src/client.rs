@@ -23,7 +23,7 @@ use crate::{clock, folder, limits};
 
 mod connector;
 
-use connector::Connector;
+pub(crate) use connector::Connector;
 
 /// Knows the endpoints of one cluster.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ impl Client {
 }
 
 /// `endpoint` with a scheme.
-fn base(scheme: &str, endpoint: &str) -> String {
+pub(crate) fn base(scheme: &str, endpoint: &str) -> String {
     match endpoint.contains("://") {
         true => endpoint.to_owned(),
         false => format!("{scheme}://{endpoint}"),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use hyper::header::HeaderValue;
+use understudy_client::Options;
 use understudy_tls::rustls::ClientConfig;
-use understudy_tls::{ClientFiles, client_config};
+use understudy_tls::{ClientPems, Pem, client_config};
 
 pub mod cert;
 pub mod token;
@@ -45,22 +46,46 @@ impl CredentialArgs {
     /// # Errors
     /// One line that says what to do.
     pub fn read(&self, protocols: &[&[u8]]) -> anyhow::Result<Credentials> {
-        let CredentialArgs { ca, cert, key, token_file } = self.clone();
-        let tls = match (&ca, &cert) {
+        let tls = match (&self.ca, &self.cert) {
             (None, None) => None,
-            _ => Some(client_config(&ClientFiles { ca, cert, key }, protocols)?),
+            _ => Some(client_config(&self.pems(), protocols)?),
         };
-        // Not a flag: the command line of a process is open to everybody on the machine.
-        let token = match (token_file, std::env::var("UNDERSTUDY_TOKEN")) {
-            (Some(path), _) => Some(
-                std::fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read the token in `{}`", path.display()))?,
-            ),
-            (None, Ok(token)) if !token.is_empty() => Some(token),
-            _ => None,
-        };
-        let bearer = token.map(|token| bearer(&token)).transpose()?;
+        let bearer = self.token()?.map(|token| bearer(&token)).transpose()?;
         Ok(Credentials { tls, bearer })
+    }
+
+    /// The same for the client library, which reads the certificates itself.
+    ///
+    /// # Errors
+    /// When the token's file cannot be read.
+    pub fn options(&self, mut options: Options) -> anyhow::Result<Options> {
+        let ClientPems { ca, cert, key } = self.pems();
+        if let Some(ca) = ca {
+            options = options.ca(ca);
+        }
+        if let Some((cert, key)) = cert.zip(key) {
+            options = options.identity(cert, key);
+        }
+        Ok(match self.token()? {
+            Some(token) => options.token(token),
+            None => options,
+        })
+    }
+
+    fn pems(&self) -> ClientPems {
+        let file = |path: &Option<PathBuf>| path.as_ref().map(Pem::file);
+        ClientPems { ca: file(&self.ca), cert: file(&self.cert), key: file(&self.key) }
+    }
+
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        // Not a flag: the command line of a process is open to everybody on the machine.
+        match (&self.token_file, std::env::var("UNDERSTUDY_TOKEN")) {
+            (Some(path), _) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the token in `{}`", path.display()))
+                .map(Some),
+            (None, Ok(token)) if !token.is_empty() => Ok(Some(token)),
+            _ => Ok(None),
+        }
     }
 }
 

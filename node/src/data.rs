@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | this command itself failed: a file, a terminal |
 //! | 2 | wrong usage; nothing was asked |
-//! | 3 | refused: it did not happen and asking again brings the same |
+//! | 3 | refused: it did not happen and asking again brings the same; a token that does not do, too |
 //! | 4 | unknown: it may or may not have happened |
 //! | 5 | nobody could do it in time: it did not happen, and may work later |
 
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use understudy_client::{Certainty, Client, Content, Error, Expected, Level, Options};
+use understudy_client::{Certainty, Client, Content, Error, Expected, Level};
 use understudy_core::limits as core_limits;
 
 use crate::config::Span;
@@ -80,7 +80,9 @@ impl AskArgs {
     /// # Errors
     /// As the library says.
     pub async fn connect(&self) -> Result<Client, Error> {
-        let options = Options::new().deadline(self.timeout.0).without_session();
+        let options = self.cluster.options();
+        let options = options.map_err(|error| Error::Invalid(format!("{error:#}")))?;
+        let options = options.deadline(self.timeout.0).without_session();
         Client::connect_with(self.cluster.endpoints.clone(), options).await
     }
 

@@ -53,6 +53,8 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 pub const PIPELINE_ANSWERS_MAX: usize = 256;
 /// Bytes of the answers in one message of a pipeline (soft: the one that crosses it still goes in).
 pub const PIPELINE_BYTES_SOFT: usize = 512 * 1024;
+/// Bytes of one gRPC message that a client takes unless told otherwise: every library's own choice.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one gRPC message, unpacked.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of one HTTP/2 frame.
@@ -151,6 +153,17 @@ const _: () = {
     assert!(BATCH_BODY_BYTES_MAX < API_DRAIN_BYTES_MAX);
     assert!(core::BATCH_WRITES_BYTES_MAX < BATCH_BODY_BYTES_MAX);
     assert!(core::BATCH_WRITES_BYTES_MAX + core::VALUE_BYTES_MAX < MESSAGE_BYTES_MAX);
+    // A page of a scan with the actor that crosses its limit, behind other answers of a pipeline, is
+    // a message that any client takes. A quarter of a MiB is for tags and lengths.
+    assert!(
+        core::SCAN_BYTES_MAX
+            + core::VALUE_BYTES_MAX
+            + core::METADATA_BYTES_MAX
+            + core::ID_BYTES_MAX
+            + PIPELINE_BYTES_SOFT
+            + 256 * 1024
+            < CLIENT_MESSAGE_BYTES_MAX
+    );
     // One document always fits, and its stream never waits for the connection's window alone.
     assert!(2 * core::VALUE_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(HTTP2_STREAM_WINDOW < HTTP2_CONNECTION_WINDOW);

@@ -1,5 +1,6 @@
 //! The side that connects.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,19 +11,58 @@ use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use crate::certificate::{self, read};
+use crate::certificate::{self, Read1, read};
 use crate::reload::unexpected;
 use crate::{Stream, TlsError, provider};
 
+/// Certificates or a key in PEM: a file's, or at hand.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Pem {
+    /// Read when it is needed.
+    File(PathBuf),
+    /// The text itself.
+    Text(Vec<u8>),
+}
+
+impl Pem {
+    /// In a file.
+    pub fn file(path: impl Into<PathBuf>) -> Pem {
+        Pem::File(path.into())
+    }
+
+    /// The text itself, `-----BEGIN …`.
+    pub fn text(bytes: impl Into<Vec<u8>>) -> Pem {
+        Pem::Text(bytes.into())
+    }
+
+    fn read(&self, what: &str) -> Result<Read1, TlsError> {
+        match self {
+            Pem::File(path) => read(path, what),
+            // What messages call it in the place of a file's name.
+            Pem::Text(bytes) => Ok(Read1 { path: "(text)".into(), bytes: bytes.clone() }),
+        }
+    }
+}
+
+impl fmt::Debug for Pem {
+    /// Without the text: it may be a private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pem::File(path) => f.debug_tuple("File").field(path).finish(),
+            Pem::Text(_) => f.write_str("Text(…)"),
+        }
+    }
+}
+
 /// What a client needs to speak TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientFiles {
-    /// Who signs the certificates of servers, in PEM.
-    pub ca: Option<PathBuf>,
+pub struct ClientPems {
+    /// Who signs the certificates of servers.
+    pub ca: Option<Pem>,
     /// The client's own certificate, if servers want one.
-    pub cert: Option<PathBuf>,
+    pub cert: Option<Pem>,
     /// Its private key.
-    pub key: Option<PathBuf>,
+    pub key: Option<Pem>,
 }
 
 /// The configuration of a client's connections. `protocols` are offered in this order (ALPN).
@@ -30,23 +70,23 @@ pub struct ClientFiles {
 /// # Errors
 /// One line that names the file and what to do.
 pub fn client_config(
-    files: &ClientFiles,
+    pems: &ClientPems,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let Some(ca) = &files.ca else {
+    let Some(ca) = &pems.ca else {
         return Err(TlsError::new(
             "an `https` endpoint needs the CA that signed its certificate; give it with `--ca FILE`",
         ));
     };
-    let roots = certificate::roots(&read(ca, "the CA")?)?;
+    let roots = certificate::roots(&ca.read("the CA")?)?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unexpected)?
         .with_root_certificates(roots);
-    let mut config = match (&files.cert, &files.key) {
+    let mut config = match (&pems.cert, &pems.key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let (cert, key) = (read(cert, "the certificate")?, read(key, "the key")?);
+            let (cert, key) = (cert.read("the certificate")?, key.read("the key")?);
             let (key, _) = certificate::identity(&cert, &key, UnixTime::now())?;
             let resolver = rustls::sign::SingleCertAndKey::from(Arc::unwrap_or_clone(key));
             builder.with_client_cert_resolver(Arc::new(resolver))

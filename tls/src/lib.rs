@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use certificate::Facts;
-pub use client::{ClientFiles, client_config, connect};
+pub use client::{ClientPems, Pem, client_config, connect};
 pub use peer::{PeerFiles, Peers};
 pub use reload::{Change, Report};
 pub use server::{Server, ServerFiles};

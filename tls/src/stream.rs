@@ -57,7 +57,8 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            // What the other side thinks of our certificate may come as late as this.
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer).map_err(explained),
         }
     }
 }
@@ -104,6 +105,14 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+/// The same failure in words, for those above who pass on no more than them.
+fn explained(error: io::Error) -> io::Error {
+    match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        true => io::Error::new(error.kind(), accept_failure(&error)),
+        false => error,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use understudy_tls::authority::{Authority, Order};
 use understudy_tls::rustls::ClientConfig;
 use understudy_tls::{
-    Change, ClientFiles, PeerFiles, Peers, Server, ServerFiles, Stream, accept_failure,
+    Change, ClientPems, PeerFiles, Peers, Pem, Server, ServerFiles, Stream, accept_failure,
     client_config, connect,
 };
 
@@ -66,9 +66,17 @@ fn order(name: &str, names: &[&str]) -> Order {
 }
 
 fn client(ca: &Path, identity: Option<(PathBuf, PathBuf)>) -> Arc<ClientConfig> {
-    let (cert, key) = identity.unzip();
-    let files = ClientFiles { ca: Some(ca.to_owned()), cert, key };
-    client_config(&files, &[b"http/1.1"]).unwrap()
+    let (cert, key) = identity.map(|(cert, key)| (Pem::File(cert), Pem::File(key))).unzip();
+    let pems = ClientPems { ca: Some(Pem::file(ca)), cert, key };
+    // From files and from their text it is the same.
+    let text = |pem: &Option<Pem>| match pem {
+        Some(Pem::File(path)) => Some(Pem::text(std::fs::read(path).unwrap())),
+        _ => None,
+    };
+    let texts = ClientPems { ca: text(&pems.ca), cert: text(&pems.cert), key: text(&pems.key) };
+    assert!(!format!("{texts:?}").contains("BEGIN"));
+    client_config(&pems, &[b"http/1.1"]).unwrap();
+    client_config(&texts, &[b"http/1.1"]).unwrap()
 }
 
 /// Lets both shake hands, and one byte go each way: what the server thinks of a client's certificate
@@ -257,8 +265,11 @@ async fn files_that_do_not_fit_are_named() {
     early.from = SystemTime::now() + Duration::from_secs(86_400);
     let (cert, key) = world.ours.issue(&early).unwrap();
     assert!(load(&cert, &key).contains("begins on"));
-    let files = ClientFiles { ca: None, cert: None, key: None };
-    assert!(client_config(&files, &[]).unwrap_err().to_string().contains("--ca"));
+    let why = |pems: &ClientPems| client_config(pems, &[]).unwrap_err().to_string();
+    assert!(why(&ClientPems::default()).contains("--ca"));
+    let ca = Some(Pem::text("no PEM"));
+    let line = why(&ClientPems { ca, ..ClientPems::default() });
+    assert!(line.contains("the CA `(text)` has no certificate in PEM"), "{line}");
 }
 
 async fn dial(from: &Peers, to: &Peers, id: u64) -> [Result<Stream, String>; 2] {

@@ -13,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   mutants [ARGS]     hunt for every planted bug with both judges; --list names them
   mutant-sim [ARGS]  the simulator with planted bugs, such as `mutant-sim replay 7 --mutant NAME`
   openapi [N]        N made-up requests for each operation of the OpenAPI document against a node
-  purity   the core's dependency tree holds no clock, IO or entropy that is not argued for
+  purity   the core and the plan depend on no clock, IO or entropy that is not argued for
 ";
 
 fn main() -> ExitCode {

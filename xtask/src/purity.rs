@@ -1,15 +1,18 @@
-//! The core takes values and returns values. Its source is kept to that by `core/clippy.toml`; this
-//! keeps its dependency tree to it.
+//! The core takes values and returns values, and so does the client's plan. Their sources are kept to
+//! that by `clippy.toml`; this keeps their dependency trees to it.
 
 use std::env;
 use std::process::Command;
 
-/// Must not be in the core's tree at all.
+/// The packages that are pure.
+const PURE: &[&str] = &["understudy-core", "understudy-plan"];
+
+/// Must not be in a pure package's tree at all.
 const BANNED: &[(&str, &str)] = &[
-    ("tokio", "the core has its own executor, inside `step`"),
-    ("mio", "the core performs no IO"),
-    ("socket2", "the core performs no IO"),
-    ("hyper", "the core performs no IO"),
+    ("tokio", "what is pure waits for nothing; the core has its own executor, inside `step`"),
+    ("mio", "what is pure performs no IO"),
+    ("socket2", "what is pure performs no IO"),
+    ("hyper", "what is pure performs no IO"),
     ("rocksdb", "storage engines belong to the node"),
     ("librocksdb-sys", "storage engines belong to the node"),
     ("madsim", "the simulator drives the core, not the other way round"),
@@ -32,12 +35,16 @@ const ALLOWED: &[(&str, &str)] = &[
     ("chrono-tz", "comes with openraft's display helpers"),
 ];
 
-/// True when the tree is clean; else says what is in it and why that is wrong.
+/// True when the trees are clean; else says what is in them and why that is wrong.
 pub fn check() -> bool {
+    // All of them: whoever reads the answer wants to know everything.
+    PURE.iter().map(|package| check_one(package)).fold(true, |all, one| all && one)
+}
+
+fn check_one(package: &str) -> bool {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
-        .args(["tree", "-p", "understudy-core", "-e", "normal", "--prefix", "none"])
-        .args(["--format", "{p}"])
+        .args(["tree", "-p", package, "-e", "normal", "--prefix", "none", "--format", "{p}"])
         .output();
     let tree = match output {
         Ok(output) if output.status.success() => output.stdout,
@@ -52,10 +59,10 @@ pub fn check() -> bool {
     };
     let faults = faults(&String::from_utf8_lossy(&tree));
     for fault in &faults {
-        eprintln!("xtask: purity: {fault}");
+        eprintln!("xtask: purity: {package}: {fault}");
     }
     if faults.is_empty() {
-        eprintln!("xtask: the core's dependency tree is pure");
+        eprintln!("xtask: the dependency tree of {package} is pure");
     }
     faults.is_empty()
 }
@@ -67,19 +74,21 @@ fn faults(tree: &str) -> Vec<String> {
     names.dedup();
     let banned = BANNED.iter().filter(|(name, _)| names.contains(name));
     let mut faults: Vec<String> =
-        banned.map(|(name, why)| format!("`{name}` is in the core's tree: {why}")).collect();
+        banned.map(|(name, why)| format!("`{name}` is in the tree: {why}")).collect();
     // A crate by one of these words reads the OS's clock or entropy unless argued otherwise.
     let suspect = |name: &&&str| {
         ["rand", "time", "chrono", "entropy", "uuid", "clock"]
             .iter()
             .any(|word| name.contains(word))
     };
-    const PURE: &[&str] = &["rand_chacha", "rand_core", "chacha20", "openraft-rt"];
+    const HARMLESS: &[&str] = &["rand_chacha", "rand_core", "chacha20", "openraft-rt"];
     faults.extend(
         names
             .iter()
             .filter(suspect)
-            .filter(|name| !PURE.contains(name) && !ALLOWED.iter().any(|(known, _)| known == *name))
+            .filter(|name| {
+                !HARMLESS.contains(name) && !ALLOWED.iter().any(|(known, _)| known == *name)
+            })
             .map(|name| format!("`{name}` may read a clock or entropy: argue for it in ALLOWED")),
     );
     faults

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Streaming};
+use tonic::Streaming;
+use tonic::transport::Channel;
 use tracing::debug;
 use understudy_plan::limits;
 use understudy_proto::v1::actors_client::ActorsClient;
@@ -17,8 +16,11 @@ use understudy_proto::v1::cluster_client::ClusterClient;
 use understudy_proto::v1::pipeline_answer::Answer;
 use understudy_proto::v1::pipeline_call::Call;
 use understudy_proto::v1::{
-    PipelineCall, PipelineRequest, PipelineResponse, Problem, StatusRequest, StatusResponse,
+    Certainty, PipelineCall, PipelineRequest, PipelineResponse, Problem, StatusRequest,
+    StatusResponse,
 };
+
+use super::credentials::Credentials;
 
 /// How often an idle or silent connection is checked.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -45,7 +47,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 struct Wire {
     address: String,
-    token: Option<String>,
+    credentials: Arc<Credentials>,
     channel: OnceCell<Channel>,
 }
 
@@ -61,9 +63,9 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Answer, Faul
 
 impl Link {
     /// Begins to connect to `address`.
-    pub(super) fn start(address: String, token: Option<String>) -> Link {
+    pub(super) fn start(address: String, credentials: Arc<Credentials>) -> Link {
         let (asks, asked) = mpsc::channel(limits::IN_FLIGHT_MAX);
-        let wire = Arc::new(Wire { address, token, channel: OnceCell::new() });
+        let wire = Arc::new(Wire { address, credentials, channel: OnceCell::new() });
         drop(tokio::spawn(run(wire.clone(), asked)));
         Link { asks, wire }
     }
@@ -90,7 +92,7 @@ impl Link {
     /// Who leads what.
     pub(super) async fn status(&self) -> Result<StatusResponse, Fault> {
         let channel = self.wire.channel().await.map_err(Fault::NotSent)?;
-        let request = self.wire.request(StatusRequest::default()).map_err(Fault::NotSent)?;
+        let request = self.wire.credentials.stamp(StatusRequest::default());
         let answer = ClusterClient::new(channel).status(request).await;
         answer.map(tonic::Response::into_inner).map_err(|status| fault(&status))
     }
@@ -99,7 +101,8 @@ impl Link {
 impl Wire {
     async fn channel(&self) -> Result<Channel, String> {
         let connect = || async {
-            let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?
+            let endpoint = self.credentials.endpoint(&self.address)?;
+            let endpoint = endpoint
                 .connect_timeout(limits::CONNECT_TIMEOUT)
                 .tcp_nodelay(true)
                 .http2_keep_alive_interval(KEEP_ALIVE)
@@ -107,28 +110,11 @@ impl Wire {
                 .keep_alive_while_idle(true)
                 .initial_stream_window_size(1024 * 1024)
                 .initial_connection_window_size(4 * 1024 * 1024);
-            endpoint.connect().await
+            self.credentials.connect(endpoint).await
         };
         let made = self.channel.get_or_try_init(connect).await;
-        made.cloned().map_err(|error: tonic::transport::Error| {
-            // "connection refused" and not four layers around it.
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            format!("{}: {cause}", self.address)
-        })
-    }
-
-    fn request<T>(&self, message: T) -> Result<Request<T>, String> {
-        let mut request = Request::new(message);
-        if let Some(token) = &self.token {
-            let value: MetadataValue<Ascii> = format!("Bearer {token}")
-                .parse()
-                .map_err(|_| "the token has characters that no token has".to_owned())?;
-            request.metadata_mut().insert("authorization", value);
-        }
-        Ok(request)
+        made.cloned()
+            .map_err(|error: tonic::transport::Error| format!("{}: {}", self.address, root(&error)))
     }
 }
 
@@ -170,7 +156,7 @@ async fn open(
     let channel = wire.channel().await.map_err(Fault::NotSent)?;
     // One: what waits behind it is put together while it leaves.
     let (requests, stream) = mpsc::channel(1);
-    let request = wire.request(ReceiverStream::new(stream)).map_err(Fault::NotSent)?;
+    let request = wire.credentials.stamp(ReceiverStream::new(stream));
     let mut client = ActorsClient::new(channel).max_decoding_message_size(limits::ANSWER_BYTES_MAX);
     let opened = tokio::time::timeout(limits::ATTEMPT_TIMEOUT, client.pipeline(request)).await;
     match opened {
@@ -257,15 +243,35 @@ fn fault(status: &tonic::Status) -> Fault {
     if let Some(problem) = understudy_proto::problem(status) {
         return Fault::Problem(Box::new(problem));
     }
-    match status.code() {
-        tonic::Code::Unimplemented => Fault::Problem(Box::new(Problem {
-            code: "unimplemented".to_owned(),
-            certainty: understudy_proto::v1::Certainty::Refused.into(),
-            message: "the other side does not know this call; is it a node of this version?"
-                .to_owned(),
+    let refused = |code: &str, message: &str| {
+        Fault::Problem(Box::new(Problem {
+            code: code.to_owned(),
+            certainty: Certainty::Refused.into(),
+            message: message.to_owned(),
             ..Problem::default()
-        })),
-        _ => Fault::Lost(status.message().to_owned()),
+        }))
+    };
+    match status.code() {
+        tonic::Code::Unimplemented => refused(
+            "unimplemented",
+            "the other side does not know this call; is it a node of this version?",
+        ),
+        // Of something that stands before the node: it has let nothing through, and will not.
+        tonic::Code::Unauthenticated => refused("unauthenticated", status.message()),
+        tonic::Code::PermissionDenied => refused("forbidden", status.message()),
+        _ => Fault::Lost(root(status)),
+    }
+}
+
+/// The innermost reason: "connection refused" and not four layers around it.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match cause.downcast_ref::<tonic::Status>() {
+        Some(status) => status.message().to_owned(),
+        None => cause.to_string(),
     }
 }
 

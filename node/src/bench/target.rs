@@ -1,15 +1,17 @@
 //! One connection of a bench, and the two ways to use it.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use understudy_client::{Client, Content, Level, Options};
+use understudy_client::{Client, Content, Level};
 use understudy_proto::v1;
 use understudy_proto::v1::actors_client::ActorsClient;
 use understudy_proto::v1::cluster_client::ClusterClient;
 
 use super::{BenchArgs, Protocol};
-use crate::client::new_key;
+use crate::client::{Connector, base, new_key};
+use crate::credentials::Credentials;
 use crate::limits;
 
 /// Bytes of the smallest document of a bench: a number in JSON.
@@ -28,7 +30,14 @@ pub struct Target {
 #[derive(Clone, Debug)]
 enum Wire {
     Pipeline(Client),
-    Unary(ActorsClient<Channel>),
+    Unary(Unary),
+}
+
+/// A channel, and the token for each call on it.
+#[derive(Clone, Debug)]
+struct Unary {
+    actors: ActorsClient<Channel>,
+    bearer: Option<MetadataValue<Ascii>>,
 }
 
 impl Target {
@@ -40,14 +49,18 @@ impl Target {
     pub async fn connect(args: &BenchArgs, place: usize) -> anyhow::Result<Target> {
         let wire = match args.protocol {
             Protocol::Pipeline => {
-                let options = Options::new().deadline(args.timeout.0).in_flight(args.in_flight);
-                Wire::Pipeline(Client::connect_with(args.cluster.endpoints.clone(), options).await?)
+                let options = args.cluster.options()?;
+                let options = options.deadline(args.timeout.0).in_flight(args.in_flight);
+                let client = Client::connect_with(args.cluster.endpoints.clone(), options).await;
+                Wire::Pipeline(client.map_err(|error| anyhow!("{error} ({})", error.code()))?)
             }
             Protocol::Unary => {
                 let first = &args.cluster.endpoints[place % args.cluster.endpoints.len()];
-                let leader = leader(first, &args.namespace).await?;
+                let credentials = args.cluster.credentials.read(&[b"h2"])?;
+                let leader = leader(first, &args.namespace, &credentials).await?;
                 let address = leader.unwrap_or_else(|| first.clone());
-                Wire::Unary(ActorsClient::new(channel(&address).await?))
+                let actors = ActorsClient::new(channel(&address, &credentials).await?);
+                Wire::Unary(Unary { actors, bearer: bearer(&credentials)? })
             }
         };
         Ok(Target {
@@ -70,7 +83,7 @@ impl Target {
                 let put = client.put(&self.namespace, id, Content::raw(value)).await;
                 put.map(drop).map_err(|error| error.code().to_owned())
             }
-            Wire::Unary(client) => {
+            Wire::Unary(unary) => {
                 let content = v1::Content { value, ..v1::Content::default() };
                 let key = new_key().map_err(|error| error.to_string())?.to_string();
                 let kind = Some(v1::operation_name::Kind::IdempotencyKey(key));
@@ -80,7 +93,8 @@ impl Target {
                     content: Some(content),
                     name: Some(v1::OperationName { kind }),
                 };
-                client.clone().put(self.timed(request)).await.map(drop).map_err(code)
+                let mut actors = unary.actors.clone();
+                actors.put(self.stamped(unary, request)).await.map(drop).map_err(code)
             }
         }
     }
@@ -99,7 +113,7 @@ impl Target {
                     None => Err("not_found".to_owned()),
                 }
             }
-            Wire::Unary(client) => {
+            Wire::Unary(unary) => {
                 let level = match self.level {
                     Level::Linearizable => v1::ReadLevel::Linearizable,
                     Level::Lease => v1::ReadLevel::Lease,
@@ -109,13 +123,14 @@ impl Target {
                 let freshness = Some(v1::Freshness { level: level.into(), min_sequence: 0 });
                 let namespace = self.namespace.clone();
                 let request = v1::ReadRequest { namespace, id, freshness };
-                client.clone().read(self.timed(request)).await.map(drop).map_err(code)
+                let mut actors = unary.actors.clone();
+                actors.read(self.stamped(unary, request)).await.map(drop).map_err(code)
             }
         }
     }
 
-    fn timed<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
+    fn stamped<T>(&self, unary: &Unary, message: T) -> tonic::Request<T> {
+        let mut request = stamp(unary.bearer.as_ref(), message);
         request.set_timeout(self.timeout);
         request
     }
@@ -137,17 +152,47 @@ pub async fn fill(targets: &[Target], args: &BenchArgs) -> anyhow::Result<()> {
     filled.map_err(anyhow::Error::msg).context("the actors to be read cannot be written")
 }
 
-async fn channel(address: &str) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(limits::PEER_CONNECT_TIMEOUT)
-        .tcp_nodelay(true);
-    endpoint.connect().await.with_context(|| format!("cannot connect to `{address}`"))
+/// The message with the token.
+fn stamp<T>(bearer: Option<&MetadataValue<Ascii>>, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(bearer) = bearer {
+        request.metadata_mut().insert("authorization", bearer.clone());
+    }
+    request
 }
 
-async fn leader(address: &str, namespace: &str) -> anyhow::Result<Option<String>> {
-    let mut client = ClusterClient::new(channel(address).await?);
-    let status = client.status(v1::StatusRequest::default()).await;
-    let status = status.context("its status is not understood; is it a node?")?.into_inner();
+fn bearer(credentials: &Credentials) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+    let Some(bearer) = &credentials.bearer else { return Ok(None) };
+    let mut bearer = MetadataValue::try_from(bearer.as_bytes()).context("the token")?;
+    bearer.set_sensitive(true);
+    Ok(Some(bearer))
+}
+
+async fn channel(address: &str, credentials: &Credentials) -> anyhow::Result<Channel> {
+    let scheme = if credentials.tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(base(scheme, address))?
+        .connect_timeout(limits::PEER_CONNECT_TIMEOUT)
+        .tcp_nodelay(true);
+    let connected = endpoint.connect_with_connector(Connector::new(credentials.tls.clone())).await;
+    connected
+        .map_err(|error| anyhow!("{}", anyhow::Error::new(error).root_cause()))
+        .with_context(|| format!("cannot connect to `{address}`"))
+}
+
+async fn leader(
+    address: &str,
+    namespace: &str,
+    credentials: &Credentials,
+) -> anyhow::Result<Option<String>> {
+    let mut client = ClusterClient::new(channel(address, credentials).await?);
+    let request = stamp(bearer(credentials)?.as_ref(), v1::StatusRequest::default());
+    let status = match client.status(request).await {
+        Ok(status) => status.into_inner(),
+        Err(status) => match understudy_proto::problem(&status) {
+            Some(problem) => bail!("{} ({})", problem.message, problem.code),
+            None => bail!("the status of `{address}` is not understood; is it a node?"),
+        },
+    };
     let group = status.namespaces.iter().find(|group| group.namespace == namespace);
     let leader = group.and_then(|group| group.leader);
     let member = status.members.into_iter().find(|member| Some(member.node) == leader);

@@ -19,13 +19,13 @@ use crate::limits;
 
 /// Connects to `http` and, where it knows whom to believe, to `https`.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     http: HttpConnector,
     tls: Option<Arc<ClientConfig>>,
 }
 
 impl Connector {
-    pub(super) fn new(tls: Option<Arc<ClientConfig>>) -> Connector {
+    pub(crate) fn new(tls: Option<Arc<ClientConfig>>) -> Connector {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.set_connect_timeout(Some(limits::PEER_CONNECT_TIMEOUT));
@@ -67,7 +67,7 @@ impl Service<Uri> for Connector {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Wire(TokioIo<Stream>);
+pub(crate) struct Wire(TokioIo<Stream>);
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {

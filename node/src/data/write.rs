@@ -44,7 +44,7 @@ pub struct ValueArgs {
     ttl: Option<Span>,
     /// A name for the operation: under the same one it happens once, however often it is run.
     #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    idempotency_key: Option<String>,
     #[command(flatten)]
     ask: AskArgs,
 }
@@ -61,7 +61,7 @@ pub struct DeleteArgs {
     expect: Option<String>,
     /// A name for the operation: under the same one it happens once, however often it is run.
     #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    idempotency_key: Option<String>,
     #[command(flatten)]
     ask: AskArgs,
 }
@@ -94,7 +94,7 @@ impl ValueArgs {
         if expected.is_some() && !takes_expected {
             return Err(Error::Invalid("`--expect` is for `update` and `cas`".to_owned()));
         }
-        let client = named(self.ask.connect().await?, self.key.as_deref());
+        let client = named(self.ask.connect().await?, self.idempotency_key.as_deref());
         let (namespace, id) = (&self.namespace, &self.id);
         match (verb, expected) {
             (Verb::Create, _) if id == "-" => client.create_anonymous(namespace, content).await,
@@ -167,7 +167,7 @@ impl DeleteArgs {
 
     async fn delete(&self) -> Result<understudy_client::Deleted, Error> {
         let expected = self.expect.as_deref().map(expected).transpose()?;
-        let client = named(self.ask.connect().await?, self.key.as_deref());
+        let client = named(self.ask.connect().await?, self.idempotency_key.as_deref());
         match expected {
             None => client.delete(&self.namespace, &self.id).await,
             Some(expected) => client.delete_if(&self.namespace, &self.id, expected).await,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use understudy_proto::v1::actors_client::ActorsClient;
 use understudy_proto::v1::*;
 
-use crate::grpc::{actors, block_on, content, put, read};
-use crate::world::{World, ask};
+use crate::grpc::{actors, assert_refused, block_on, connect, content, put, read};
+use crate::world::{World, ask, eventually};
 
 const ACTORS: &str = "/v1/namespaces/default/actors";
 
@@ -168,6 +169,94 @@ fn metadata_and_time_to_live_come_back() {
         client.put(put("m", "2")).await.unwrap();
         let record = client.read(read("m")).await.unwrap().into_inner().record.unwrap();
         assert!(record.metadata.is_empty() && record.expires_at_ms.is_none());
+    });
+}
+
+/// Nobody has to ask for it: it goes at its time, on every node.
+#[test]
+fn an_actor_whose_time_is_over_goes_by_itself() {
+    let world = World::start(3);
+    let path = |id: &str| format!("{ACTORS}/{id}");
+    let answer = ask(world.api(0), "PUT", &path("http"), &[("understudy-ttl-ms", "200")], b"1");
+    assert_eq!(answer.status, 201, "{answer:?} {}", answer.text());
+    block_on(async {
+        let content = Some(Content { ttl_ms: Some(200), ..content("1").unwrap() });
+        let request = PutRequest { content, ..put("grpc", "1") };
+        let written = actors(world.api(1)).await.put(request).await.unwrap().into_inner();
+        assert!(written.expires_at_ms.is_some());
+    });
+    assert_eq!(ask(world.api(0), "PUT", &path("stays"), &[], b"1").status, 201);
+    for id in ["http", "grpc"] {
+        eventually("HTTP does not find it", || {
+            let answer = ask(world.api(2), "GET", &path(id), &[], b"");
+            if answer.status != 200 {
+                answer.assert_problem(404, "not_found");
+            }
+            answer.status == 404
+        });
+        let status = block_on(async { actors(world.api(0)).await.read(read(id)).await });
+        assert_refused(&status.unwrap_err(), tonic::Code::NotFound, "not_found");
+    }
+    // It is gone and not only hidden: the pages say how many there are.
+    let counts = || world.pages().iter().map(|page| page.groups[0].actors).collect::<Vec<_>>();
+    eventually("one is left on every node", || counts() == [1, 1, 1]);
+    let page = json_of(&ask(world.api(1), "GET", ACTORS, &[], b""));
+    assert_eq!(page["actors"].as_array().map(Vec::len), Some(1), "{page}");
+    // The next life of the id begins anew.
+    let again = ask(world.api(0), "POST", &format!("{ACTORS}?id=http"), &[], b"2");
+    assert_eq!((again.status, again.header("understudy-version")), (201, Some("1")));
+}
+
+/// With the limits that every gRPC library has unless told otherwise.
+#[test]
+fn a_namespace_of_large_documents_is_scanned_by_any_client() {
+    const COUNT: usize = 10;
+    let world = World::start(1);
+    let large = format!("\"{}\"", "x".repeat(1024 * 1024 - 2));
+    block_on(async {
+        let mut client = ActorsClient::new(connect(world.api(0)).await);
+        let metadata: std::collections::HashMap<_, _> =
+            (0..4).map(|n| (format!("key-{n}"), "v".repeat(4000))).collect();
+        let content = Some(Content { metadata, ..content(large).unwrap() });
+        for n in 0..COUNT {
+            let request =
+                PutRequest { content: content.clone(), ..put(&format!("large/{n}"), "1") };
+            client.put(request).await.unwrap();
+        }
+        let scan = |after: String| ScanRequest {
+            namespace: "default".to_owned(),
+            after,
+            limit: 1000,
+            ..ScanRequest::default()
+        };
+        let (mut after, mut seen, mut pages) = (String::new(), 0, 0);
+        loop {
+            let page = client.scan(scan(after)).await.unwrap().into_inner();
+            (seen, pages) = (seen + page.items.len(), pages + 1);
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!(seen, COUNT);
+        assert!(pages <= COUNT / 2, "{pages} pages");
+        // In a pipeline too, where a message may hold several answers.
+        let calls = (0..8).map(|number| {
+            let call = if number % 2 == 0 {
+                pipeline_call::Call::Scan(scan(String::new()))
+            } else {
+                pipeline_call::Call::Read(read("large/0"))
+            };
+            PipelineCall { number, timeout_ms: 0, call: Some(call) }
+        });
+        let message = PipelineRequest { calls: calls.collect() };
+        let stream = futures_util::stream::iter([message]);
+        let mut answers = client.pipeline(stream).await.unwrap().into_inner();
+        let mut count = 0;
+        while let Some(message) = answers.message().await.unwrap() {
+            count += message.answers.len();
+        }
+        assert_eq!(count, 8);
     });
 }
 

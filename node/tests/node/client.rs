@@ -136,7 +136,7 @@ fn the_commands_read_write_and_scan_and_their_exit_codes_tell() {
         code(&["get", "default", "a", "--endpoint", "127.0.0.1:1", "--timeout", "1s"]),
         Some(5)
     );
-    let once = ["put", "default", "c", "1", "--key", "the-same", "--json"];
+    let once = ["put", "default", "c", "1", "--idempotency-key", "the-same", "--json"];
     assert_eq!(
         (&world.json(&once)["replayed"], &world.json(&once)["replayed"]),
         (&false.into(), &true.into())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use prost::Message;
+use prost_types::FileDescriptorProto;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -197,7 +199,7 @@ fn a_pipeline_answers_every_call_by_its_number() {
 }
 
 #[test]
-fn health_reflection_status_and_compression() {
+fn health_status_and_compression() {
     let world = World::start(3);
     block_on(async {
         let channel = connect(world.api(0)).await;
@@ -207,6 +209,11 @@ fn health_reflection_status_and_compression() {
             let mut told = health.watch(request).await.unwrap().into_inner();
             // It says so a moment after `readyz` does.
             while told.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+        }
+        for service in ["", "understudy.v1.Actors", "understudy.v1.Cluster"] {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let told = health.check(request).await.unwrap().into_inner();
+            assert_eq!(told.status(), ServingStatus::Serving, "{service}");
         }
         let request = HealthCheckRequest { service: "nobody".to_owned() };
         assert_eq!(health.check(request).await.unwrap_err().code(), Code::NotFound);
@@ -224,6 +231,67 @@ fn health_reflection_status_and_compression() {
         let found = client.read(read("long")).await.unwrap();
         assert_eq!(found.metadata().get("grpc-encoding").unwrap(), "gzip");
         assert_eq!(found.into_inner().record.unwrap().value.as_ref(), long.as_bytes());
+    });
+}
+
+/// What grpcurl asks, of each version of the protocol.
+macro_rules! reflect {
+    ($version:ident, $channel:expr) => {{
+        use pb::server_reflection_request::MessageRequest;
+        use pb::server_reflection_response::MessageResponse;
+        use tonic_reflection::pb::$version as pb;
+        let ask = |message| pb::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(message),
+        };
+        let questions = [
+            MessageRequest::ListServices(String::new()),
+            MessageRequest::FileContainingSymbol("understudy.v1.Actors".to_owned()),
+            MessageRequest::FileByFilename("understudy/v1/understudy.proto".to_owned()),
+            MessageRequest::FileContainingSymbol("understudy.v1.Nothing".to_owned()),
+        ];
+        let mut client = pb::server_reflection_client::ServerReflectionClient::new($channel);
+        let mut answers = Vec::new();
+        for question in questions {
+            let stream = futures_util::stream::iter([ask(question)]);
+            let mut told = client.server_reflection_info(stream).await.unwrap().into_inner();
+            let told = told.message().await;
+            answers.push(told.map(|told| told.unwrap().message_response.unwrap()));
+        }
+        let nothing = answers.pop().unwrap();
+        let (by_name, by_symbol) =
+            (answers.pop().unwrap().unwrap(), answers.pop().unwrap().unwrap());
+        let MessageResponse::ListServicesResponse(list) = answers.pop().unwrap().unwrap() else {
+            panic!("no list")
+        };
+        let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+        for name in ["understudy.v1.Actors", "understudy.v1.Cluster", "grpc.health.v1.Health"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+        for answer in [by_name, by_symbol] {
+            let MessageResponse::FileDescriptorResponse(files) = answer else { panic!("no file") };
+            let file = FileDescriptorProto::decode(files.file_descriptor_proto[0].as_slice());
+            let file = file.unwrap();
+            let actors = file.service.iter().find(|service| service.name() == "Actors").unwrap();
+            let methods: Vec<&str> = actors.method.iter().map(|method| method.name()).collect();
+            assert!(methods.contains(&"CompareAndSwap") && methods.contains(&"Pipeline"));
+            assert!(file.message_type.iter().any(|message| message.name() == "Problem"));
+        }
+        match nothing {
+            Ok(MessageResponse::ErrorResponse(error)) => assert_eq!(error.error_code, 5),
+            Ok(other) => panic!("{other:?}"),
+            Err(status) => assert_eq!(status.code(), Code::NotFound),
+        }
+    }};
+}
+
+#[test]
+fn reflection_tells_what_there_is() {
+    let world = World::start(1);
+    block_on(async {
+        let channel = connect(world.api(0)).await;
+        reflect!(v1, channel.clone());
+        reflect!(v1alpha, channel);
     });
 }
 

@@ -14,40 +14,44 @@ use understudy_node::client::Client;
 use understudy_node::credentials::Credentials;
 use understudy_tls::authority::{Authority, Order};
 use understudy_tls::rustls::ClientConfig;
-use understudy_tls::{ClientFiles, accept_failure, client_config, connect};
+use understudy_tls::{ClientPems, Pem, accept_failure, client_config, connect};
 
 use crate::world::{Answer, Folder, PATIENCE, UNDERSTUDY, World, ask, eventually, parse, raw};
 
 /// An authority and what it has signed, in a folder of its own.
-struct Certs {
+pub struct Certs {
     folder: Folder,
     authority: Authority,
 }
 
 impl Certs {
-    fn new() -> Certs {
+    pub fn new() -> Certs {
         let folder = Folder::new();
         let authority = Authority::create(&folder.0, "tests", 10).unwrap();
         Certs { folder, authority }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.0.join(name)
     }
 
-    fn issue(&self, name: &str, names: &[&str]) {
+    pub fn issue(&self, name: &str, names: &[&str]) {
         self.authority.issue(&order(name, names)).unwrap();
     }
 
+    /// Whom a client believes, and what it shows if it has a name.
+    pub fn pems(&self, name: Option<&str>) -> ClientPems {
+        let file = |end: &str| name.map(|name| Pem::file(self.path(&format!("{name}.{end}"))));
+        let ca = Some(Pem::file(self.path("ca.pem")));
+        ClientPems { ca, cert: file("pem"), key: file("key") }
+    }
+
     fn client(&self, name: Option<&str>) -> Arc<ClientConfig> {
-        let file = |end: &str| name.map(|name| self.path(&format!("{name}.{end}")));
-        let files =
-            ClientFiles { ca: Some(self.path("ca.pem")), cert: file("pem"), key: file("key") };
-        client_config(&files, &[b"http/1.1"]).unwrap()
+        client_config(&self.pems(name), &[b"http/1.1"]).unwrap()
     }
 
     /// A section of a node's configuration.
-    fn section(&self, head: &str, name: &str, ca: &str) -> String {
+    pub fn section(&self, head: &str, name: &str, ca: &str) -> String {
         let folder = self.folder.0.display();
         let ca =
             if ca.is_empty() { String::new() } else { format!("{ca} = \"{folder}/ca.pem\"\n") };
@@ -228,12 +232,8 @@ fn with_mutual_tls_only_clients_of_our_ca_get_in() {
     assert_eq!(get(&certs.client(Some("ann"))).unwrap().status, 200);
     assert!(get(&certs.client(None)).unwrap_err().contains("wants a certificate"));
     assert!(get(&others.client(None)).unwrap_err().contains("not from the CA"));
-    let files = ClientFiles {
-        ca: Some(certs.path("ca.pem")),
-        cert: Some(others.path("eve.pem")),
-        key: Some(others.path("eve.key")),
-    };
-    assert!(get(&client_config(&files, &[]).unwrap()).is_err());
+    let pems = ClientPems { ca: certs.pems(None).ca, ..others.pems(Some("eve")) };
+    assert!(get(&client_config(&pems, &[]).unwrap()).is_err());
     // Plain HTTP is answered in plain words.
     let answer = ask(&api, "GET", "/healthz", &[], b"");
     answer.assert_problem(400, "bad_request");

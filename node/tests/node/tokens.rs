@@ -54,7 +54,7 @@ impl Closed {
     }
 }
 
-fn token_of(root: &RootKey, grants: &[&str], until: Option<u64>) -> String {
+pub fn token_of(root: &RootKey, grants: &[&str], until: Option<u64>) -> String {
     let grants = grants.iter().map(|text| {
         let mut parts = text.splitn(3, ':');
         Grant {
@@ -68,7 +68,7 @@ fn token_of(root: &RootKey, grants: &[&str], until: Option<u64>) -> String {
 }
 
 /// The code of a gRPC refusal, or `ok`.
-fn code_of<T>(result: Result<tonic::Response<T>, tonic::Status>) -> String {
+pub fn code_of<T>(result: Result<tonic::Response<T>, tonic::Status>) -> String {
     let Err(status) = result else { return "ok".to_owned() };
     let problem = understudy_proto::problem(&status).unwrap_or_else(|| panic!("{status:?}"));
     let expected = match problem.code.as_str() {
@@ -102,10 +102,36 @@ fn code(answer: &Answer) -> String {
     word
 }
 
-fn with_token<T>(token: &str, message: T) -> tonic::Request<T> {
+pub fn with_token<T>(token: &str, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request
+}
+
+/// Provokes every refusal of a token over both protocols; gives their codes.
+pub fn refusals() -> [&'static str; 4] {
+    let mut closed = Closed::start();
+    let good = closed.token(&["read:default"], None);
+    let out = closed.token(&["write:default"], None);
+    let id = revocation_ids(&out).unwrap().last().unwrap().to_string();
+    fs::write(closed.folder.0.join("revoked"), format!("{id}\n")).unwrap();
+    // It reads the list when it starts.
+    closed.world.cluster.stop();
+    start(&mut closed.world);
+    let old = closed.token(&["write:default"], Some(1));
+    let path = "/v1/namespaces/default/actors/a";
+    let tokens = [
+        ("x", "unauthenticated"),
+        (&*old, "token_expired"),
+        (&*out, "token_revoked"),
+        (&*good, "forbidden"),
+    ];
+    tokens.map(|(token, word)| {
+        assert_eq!(code(&closed.http(token, "PUT", path, b"1")), word);
+        let put = grpc_put(&closed, token, "default", "a");
+        assert_eq!(crate::grpc::block_on(put), word);
+        word
+    })
 }
 
 /// Right x namespace x prefix, over both protocols.

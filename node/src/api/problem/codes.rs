@@ -100,7 +100,7 @@ codes! {
         "Send it again under the same name: the answer says what came of it. Without a name, read first.";
     STUCK "stuck" SERVICE_UNAVAILABLE Unavailable Both "The node is stuck"
         "The thread that owns the replica does not answer."
-        "If it lasts, look at the node's disk and log, and ask another node.";
+        "Ask another node. If it lasts, look at the node's disk, and whether somebody reads its log.";
     NOT_READY "not_ready" SERVICE_UNAVAILABLE Unavailable Http "Not ready"
         "This node should get no requests now: it starts, joins, knows no leader, or stops."
         "Ask another node. The detail says what it waits for.";
@@ -224,5 +224,33 @@ mod tests {
             assert!(code.http.is_client_error() || code.http.is_server_error());
             assert_ne!(code.grpc, Grpc::Ok);
         }
+    }
+
+    /// `AlreadyExists` as the gRPC documents spell it.
+    fn spelled(code: Grpc) -> String {
+        let mut name = String::new();
+        for letter in format!("{code:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
+    }
+
+    #[test]
+    fn the_table_for_people_is_this_one() {
+        let page = include_str!("../../../../docs/API.md");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        let rows =
+            rows.iter().filter(|row| row.split(" | ").nth(1).is_some_and(|cell| cell.len() == 3));
+        let wanted = ALL.iter().map(|code| {
+            let grpc = match code.protocols {
+                Protocols::Http => "-".to_owned(),
+                Protocols::Both | Protocols::Grpc => spelled(code.grpc),
+            };
+            format!("| `{}` | {} | {grpc} | {} |", code.word, code.http.as_u16(), code.title)
+        });
+        assert_eq!(rows.copied().collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
     }
 }
