@@ -66,6 +66,19 @@ impl Credentials {
         Endpoint::from_shared(format!("{scheme}://{address}"))
     }
 
+    /// A loss at the first question, with what it mostly means: what a node thinks of a certificate
+    /// comes after the handshake, and all that is left of it here is a connection that ends.
+    pub(super) fn explain(&self, why: String) -> String {
+        match self.tls {
+            None => why,
+            Some(_) => {
+                format!(
+                    "{why}; if the node wants a client's certificate, give one of the CA it names"
+                )
+            }
+        }
+    }
+
     /// Connects, with TLS where that is wanted.
     pub(super) async fn connect(
         &self,

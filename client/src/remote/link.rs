@@ -94,7 +94,10 @@ impl Link {
         let channel = self.wire.channel().await.map_err(Fault::NotSent)?;
         let request = self.wire.credentials.stamp(StatusRequest::default());
         let answer = ClusterClient::new(channel).status(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| fault(&status))
+        answer.map(tonic::Response::into_inner).map_err(|status| match fault(&status) {
+            Fault::Lost(why) => Fault::Lost(self.wire.credentials.explain(why)),
+            fault => fault,
+        })
     }
 }
 
