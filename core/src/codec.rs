@@ -13,6 +13,9 @@ use crate::limits;
 /// The first byte of everything encoded here.
 pub const FORMAT: u8 = 2;
 
+/// Bytes that are allocated for an encoded value before its size is known.
+const ROOM: usize = 512;
+
 /// Bytes that are not what they should be. A value to decide on, never an excuse to guess.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corrupt(pub String);
@@ -28,7 +31,9 @@ impl fmt::Display for Corrupt {
 /// # Panics
 /// Never for our own structs: they hold nothing that bincode cannot encode.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![FORMAT];
+    // Most values fit; growing from nothing would copy them half a dozen times.
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.push(FORMAT);
     bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .expect("codec_total: our structs always encode");
     bytes
