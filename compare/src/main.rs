@@ -93,7 +93,7 @@ async fn measure(
 ) -> anyhow::Result<Measured> {
     let endpoints = match kind {
         Kind::Etcd => &arguments.etcd,
-        Kind::Unary | Kind::Client => &arguments.understudy,
+        Kind::Unary | Kind::Client | Kind::Empty => &arguments.understudy,
     };
     let mut targets = Vec::new();
     for _ in 0..clients {

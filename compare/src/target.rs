@@ -1,6 +1,8 @@
-//! What is measured: etcd, Understudy by unary gRPC, and Understudy by its Rust client.
+//! What is measured: etcd, Understudy by unary gRPC, Understudy by its Rust client, and a unary call
+//! that does nothing.
 
 use anyhow::Context;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use understudy_client::{Client, Content, Level};
 use understudy_proto::v1;
@@ -25,11 +27,14 @@ pub enum Kind {
     Unary,
     /// Understudy, by its Rust client.
     Client,
+    /// A unary call that Understudy answers without looking at anything (the health service): what
+    /// gRPC itself costs here.
+    Empty,
 }
 
 impl Kind {
     /// etcd first: the others are compared with it.
-    pub const ALL: [Kind; 3] = [Kind::Etcd, Kind::Unary, Kind::Client];
+    pub const ALL: [Kind; 4] = [Kind::Etcd, Kind::Unary, Kind::Client, Kind::Empty];
 
     /// For people.
     pub fn name(self) -> &'static str {
@@ -37,6 +42,7 @@ impl Kind {
             Kind::Etcd => "etcd",
             Kind::Unary => "understudy unary",
             Kind::Client => "understudy client",
+            Kind::Empty => "empty unary call",
         }
     }
 }
@@ -49,6 +55,8 @@ pub enum Target {
     Unary(ActorsClient<Channel>),
     /// See [`Kind::Client`].
     Client(Box<Client>),
+    /// See [`Kind::Empty`].
+    Empty(tonic::client::Grpc<Channel>),
 }
 
 impl Target {
@@ -66,6 +74,7 @@ impl Target {
         let channel = endpoint.connect().await.with_context(|| format!("nobody at {leader}"))?;
         Ok(match kind {
             Kind::Etcd => Target::Etcd(KvClient::new(channel)),
+            Kind::Empty => Target::Empty(tonic::client::Grpc::new(channel)),
             Kind::Unary | Kind::Client => Target::Unary(ActorsClient::new(channel)),
         })
     }
@@ -90,6 +99,7 @@ impl Target {
                 let value = Content::raw(value.to_vec());
                 client.put(NAMESPACE, key, value).await?;
             }
+            Target::Empty(client) => empty_call(client).await?,
         }
         Ok(())
     }
@@ -116,7 +126,18 @@ impl Target {
             Target::Client(client) => {
                 client.get_raw(NAMESPACE, key, Level::Linearizable).await?;
             }
+            Target::Empty(client) => empty_call(client).await?,
         }
         Ok(())
     }
+}
+
+/// The health service's `Check`; its question may be empty, and so may be what is read of the answer.
+async fn empty_call(client: &tonic::client::Grpc<Channel>) -> anyhow::Result<()> {
+    let mut client = client.clone();
+    client.ready().await?;
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    client.unary(tonic::Request::new(()), path, codec).await?;
+    Ok(())
 }
