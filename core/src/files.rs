@@ -10,13 +10,23 @@ use crate::types::{Boot, GroupId};
 
 type Waiter<T, E> = Box<dyn FnOnce(Result<T, E>) + Send>;
 
+/// What a store was asked.
+pub struct Asked {
+    /// Whose store.
+    pub group: GroupId,
+    /// It changes nothing and shows nobody anything: it may fail and be tried again.
+    pub may_fail: bool,
+    /// Who waits.
+    pub then: Waiter<StoreDone, BackendError>,
+}
+
 /// See the module. A completion of an earlier life finds nobody.
 pub struct Files {
     boot: Boot,
     number: u64,
     files: BTreeMap<u64, Waiter<(), IoFailed>>,
     reads: BTreeMap<u64, Waiter<Vec<u8>, IoFailed>>,
-    stores: BTreeMap<u64, Waiter<StoreDone, BackendError>>,
+    stores: BTreeMap<u64, Asked>,
 }
 
 impl Files {
@@ -59,7 +69,8 @@ impl Files {
         then: Waiter<StoreDone, BackendError>,
     ) -> Effect {
         let io = self.next();
-        self.stores.insert(io.number, then);
+        let may_fail = matches!(op, StoreOp::Export(_));
+        self.stores.insert(io.number, Asked { group, may_fail, then });
         Effect::Store { io, group, op }
     }
 
@@ -73,8 +84,8 @@ impl Files {
         if io.boot == self.boot { self.reads.remove(&io.number) } else { None }
     }
 
-    /// Who waits for what the store did, once.
-    pub fn stored(&mut self, io: IoId) -> Option<Waiter<StoreDone, BackendError>> {
+    /// What the store was asked as `io`, once.
+    pub fn stored(&mut self, io: IoId) -> Option<Asked> {
         if io.boot == self.boot { self.stores.remove(&io.number) } else { None }
     }
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::command::Command;
 use crate::config::{ClusterConfig, LogSizes};
 use crate::disk::{DiskImage, DiskOp, FileName, Folder};
 use crate::effect::{Answer, Effect, Failure, Queue};
 use crate::event::{DropReason, Event};
 use crate::formation::Formation;
-use crate::input::{Input, ReadLevel, Request, RequestId};
+use crate::input::{Input, IoId, ReadLevel, Request, RequestId, StoreDone};
 use crate::limits;
 use crate::message::{Body, Exchange, LogPosition, Message, Vote};
 use crate::query::{Query, Scan};
@@ -233,7 +233,7 @@ impl Replica {
             node.start();
             for input in turn {
                 node.input(input);
-                // What comes after a failed write is about a log that nobody knows any more.
+                // What comes after a failed write is about a log or rows that nobody knows any more.
                 if node.fatal {
                     return;
                 }
@@ -528,8 +528,7 @@ impl Node {
                         failed.reason
                     );
                     // Perhaps whole: the next start reads it.
-                    self.shared.emit(Effect::Fatal { reason, damaged: false });
-                    self.fatal = true;
+                    self.end(reason, false);
                 }
             }
             Input::Files { io, result } => {
@@ -540,12 +539,35 @@ impl Node {
                 let waiter = lock(&self.shared.files).has_read(io);
                 waiter.into_iter().for_each(|then| then(result.clone()));
             }
-            Input::Store { io, result } => {
-                let waiter = lock(&self.shared.files).stored(io);
-                waiter.into_iter().for_each(|then| then(result.clone()));
-            }
+            Input::Store { io, result } => self.stored(io, result),
             Input::Wake => {}
         }
+    }
+
+    /// After a failed write nothing that the store shows is the state it is said to be, not even what
+    /// is heard in the same turn.
+    fn stored(&mut self, io: IoId, result: Result<StoreDone, BackendError>) {
+        let Some(asked) = lock(&self.shared.files).stored(io) else { return };
+        let group = asked.group;
+        match result {
+            Err(BackendError { reason, damaged: true }) => {
+                self.end(format!("the store of group {group} is damaged: {reason}"), true);
+            }
+            Err(BackendError { reason, .. }) if !asked.may_fail => {
+                let reason = format!(
+                    "the store of group {group} failed ({reason}); what it holds is unknown: mend \
+                     the disk, then start the node again",
+                );
+                self.end(reason, false);
+            }
+            result => (asked.then)(result),
+        }
+    }
+
+    /// What comes later in this turn is not looked at any more.
+    fn end(&mut self, reason: String, damaged: bool) {
+        self.shared.emit(Effect::Fatal { reason, damaged });
+        self.fatal = true;
     }
 
     fn space(&self, free: u64) {

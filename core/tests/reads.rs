@@ -238,3 +238,25 @@ fn a_follower_asks_the_leader_for_a_lease_read() {
         assert!(matches!(read, Ok(Answer::Read { age: Some(Duration::ZERO), .. })));
     }
 }
+
+/// The page is asked of the store right behind the write, and heard in the same turn as its failure.
+#[test]
+fn nobody_hears_what_a_store_shows_behind_a_failed_write() {
+    let mut world = world(10, Storage::Backend);
+    let leader = world.elect();
+    let Sequence(last) = sequence(&world.write(leader, create("a", "1")));
+    world.settle();
+    world.fail_store(leader);
+    let level = ReadLevel::Session { min: Sequence(last + 1) };
+    let scan = world.send_scan(leader, ("", None, 9), level);
+    let write = world.send(leader, create("b", "1"));
+    world.settle();
+    assert!(world.replica(leader).status().fatal);
+    assert!(!world.has_answer(scan) && !world.has_answer(write));
+    // The log has it, and a store that works shows it.
+    world.crash(leader);
+    world.restart(leader);
+    world.elect();
+    let all = world.scan(leader, ("", None, 9), ReadLevel::Linearizable);
+    assert_eq!(page(&all).0, ["a", "b"]);
+}

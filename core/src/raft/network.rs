@@ -151,7 +151,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             Handle::Outside => match self.snapshots.export(told).await {
                 Ok(whole) => whole,
                 Err(error) => {
-                    transfer::not_exported(&self.shared, &error).await;
+                    transfer::not_exported().await;
                     return Err(again(&error.to_string()));
                 }
             },

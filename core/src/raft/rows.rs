@@ -254,7 +254,8 @@ impl Rows {
         self.ask(StoreOp::Flush).await.map(|_| ())
     }
 
-    /// Works on the group's backend, and waits.
+    /// Works on the group's backend, and waits. Of what fails only an export comes back: anything
+    /// else ends the replica in the turn in which it is heard, before anybody hears of it.
     ///
     /// # Errors
     /// As above.
@@ -264,11 +265,7 @@ impl Rows {
         let effect = lock(&self.shared.files).store(self.group, op, then);
         self.shared.emit(effect);
         let result = receiver.await.map_err(|_| io::Error::other("the replica has stopped"))?;
-        result.map_err(
-            |BackendError { reason, damaged }| {
-                if damaged { self.damaged(&reason) } else { io::Error::other(reason) }
-            },
-        )
+        result.map_err(|BackendError { reason, .. }| io::Error::other(reason))
     }
 
     /// What is stored is damaged: the replica must not come back with it.

@@ -239,15 +239,10 @@ impl Snapshots {
             let flushed = if planted!(FlushNotWaited) { Ok(()) } else { self.rows.flush().await };
             let mut state = lock(&self.state);
             state.building = false;
-            if let Err(error) = flushed {
-                drop(state);
-                let reason = format!("the store of group {group} cannot be flushed: {error}");
-                let damaged = self.shared.is_damaged();
-                self.shared.emit(Effect::Fatal { reason, damaged });
-                return false;
+            if flushed.is_ok() {
+                state.flushed = Some(meta);
             }
-            state.flushed = Some(meta);
-            return true;
+            return flushed.is_ok();
         }
         let view = lock(&self.store).view();
         let part = self.next_part();

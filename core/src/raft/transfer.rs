@@ -110,14 +110,9 @@ async fn refused(shared: &Shared, whole: &Whole) {
     }
 }
 
-/// The store could not be read, or its snapshot not be written. A damaged store must not go on.
-pub async fn not_exported(shared: &Shared, error: &std::io::Error) {
-    if shared.is_damaged() {
-        let reason = format!("the data is damaged: {error}");
-        shared.emit(Effect::Fatal { reason, damaged: true });
-    } else {
-        Sleep::until(mono().after(limits::SNAPSHOT_REFUSED_PAUSE)).await;
-    }
+/// The snapshot of a store could not be written; perhaps there is room later.
+pub async fn not_exported() {
+    Sleep::until(mono().after(limits::SNAPSHOT_REFUSED_PAUSE)).await;
 }
 
 /// What is wrong with a snapshot of this replica's.

@@ -52,6 +52,7 @@ struct Node {
     segment_bytes: u64,
     backend: MemoryBackend,
     disk_fails: bool,
+    store_fails: bool,
     /// Writes that do not complete until the disk is let go on.
     disk_held: Option<Vec<(IoId, u64, Vec<u8>)>>,
     inbox: VecDeque<Input>,
@@ -95,6 +96,9 @@ impl Node {
             StoreOp::Scan { from, until, limit, bytes } => {
                 let (rows, more) = backend::scan(&self.backend, &from, &until, limit, bytes)?;
                 return Ok(StoreDone::Scanned(rows, more));
+            }
+            StoreOp::Write(_) if self.store_fails => {
+                return Err(BackendError { reason: "no space".to_owned(), damaged: false });
             }
             StoreOp::Write(batch) => self.backend.write(&batch)?,
             StoreOp::Flush => self.backend.flush()?,
@@ -176,6 +180,7 @@ impl World {
                 segment_bytes: config_sizes.segment_bytes,
                 backend: MemoryBackend::default(),
                 disk_fails: false,
+                store_fails: false,
                 disk_held: None,
                 inbox,
                 boots: 0,
@@ -236,6 +241,7 @@ impl World {
         let node = &mut self.nodes[at];
         node.replica = None;
         node.disk_held = None;
+        node.store_fails = false;
         node.inbox.clear();
     }
 
@@ -352,6 +358,11 @@ impl World {
 
     pub fn fail_disk(&mut self, at: usize) {
         self.nodes[at].disk_fails = true;
+    }
+
+    /// Until the node crashes its store takes no writes; reads it answers.
+    pub fn fail_store(&mut self, at: usize) {
+        self.nodes[at].store_fails = true;
     }
 
     /// Writes are not durable from here on; a crash loses them.
@@ -611,13 +622,22 @@ impl World {
     pub fn scan(
         &mut self,
         at: usize,
-        (prefix, after, limit): (&str, Option<&str>, usize),
+        page: (&str, Option<&str>, usize),
         level: ReadLevel,
     ) -> Response {
+        let request = self.send_scan(at, page, level);
+        self.answer(request)
+    }
+
+    pub fn send_scan(
+        &mut self,
+        at: usize,
+        (prefix, after, limit): (&str, Option<&str>, usize),
+        level: ReadLevel,
+    ) -> RequestId {
         let namespace = self.config.namespaces[0].clone();
         let (prefix, after) = (prefix.to_owned(), after.map(id));
-        let request = self.request(at, Request::Scan { namespace, prefix, after, limit, level });
-        self.answer(request)
+        self.request(at, Request::Scan { namespace, prefix, after, limit, level })
     }
 
     pub fn read_together(
