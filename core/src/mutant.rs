@@ -163,6 +163,16 @@ mutants! {
         "apply takes the time from its own clock, not from the entry";
     CommittedTimeUnbounded, "committed_time_unbounded", "ADR 4",
         "one leader's fast clock moves committed time as far as it likes";
+    BatchInPart, "batch_in_part", "DESIGN 4",
+        "of an atomic batch that is refused, what stands before the refusal happens";
+    ExpiresEarly, "expires_early", "DESIGN 4, expiry",
+        "an actor is removed two seconds before its end";
+    ExpiresByWallClock, "expires_by_wall_clock", "DESIGN 4, expiry; M28",
+        "whether an actor's end has come is asked of the replica's own clock at apply";
+    SnapshotWithoutMetadata, "snapshot_without_metadata", "M10",
+        "a snapshot that is installed brings no metadata";
+    SessionForgetsItsFloor, "session_forgets_its_floor", "X-12",
+        "what has left a session's window runs again";
     ProposesBeforeApplied, "proposes_before_applied", "ADR 4",
         "a new leader stamps before it knows where committed time stands";
 }

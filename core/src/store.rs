@@ -205,6 +205,8 @@ impl Store {
     fn expire(&mut self, Due { id, token }: &Due) {
         let Turn { next, now } = self.turn();
         #[cfg(sim_mutant)]
+        let now = crate::mutant::sabotage::time_of_expiry(now);
+        #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
         let found = self.rows.get(id).filter(|found| found.token == *token);
         let Some(record) = found.filter(|found| found.expires().is_some_and(|end| end <= now))
@@ -270,6 +272,10 @@ impl Store {
         let (outcomes, rows) = match apply_all(writes, found, self.turn()) {
             Ok(all) => all,
             Err(refusal) => {
+                #[cfg(sim_mutant)]
+                for write in crate::mutant::sabotage::happens_anyway(writes, &refusal) {
+                    self.change(write);
+                }
                 return Outcome::Refused(refusal);
             }
         };
@@ -314,6 +320,19 @@ impl Store {
     #[cfg(sim_mutant)]
     pub fn without_op_log(self) -> Store {
         Store { oplog: OpLog::default(), ..self }
+    }
+
+    /// For `snapshot_without_metadata`.
+    #[cfg(sim_mutant)]
+    pub fn without_metadata(mut self) -> Store {
+        if let Rows::Whole(rows) = &mut self.rows {
+            let plain = |(id, record): (&ActorId, &Record)| {
+                let (value, end) = (record.value().clone(), record.expires());
+                (id.clone(), Record::new(record.token, value, Default::default(), end))
+            };
+            *rows = rows.iter().map(plain).collect();
+        }
+        self
     }
 
     /// One actor.

@@ -18,6 +18,7 @@ pub mod committed_is_final;
 pub mod converges;
 pub mod damage_is_noticed;
 pub mod eventual_reads_are_past;
+pub mod expired_when_due;
 pub mod failed_sync_is_fatal;
 pub mod fatal_has_a_cause;
 pub mod linearizable;
@@ -96,6 +97,7 @@ pub const TABLE: &[Property] = &[
     server("damage_is_noticed", "docs/SEMANTICS.md, faults survived: damage is found and refused"),
     server("failed_sync_is_fatal", "docs/ARCHITECTURE.md, the driver's contract: a failed sync"),
     server("fatal_has_a_cause", "docs/ARCHITECTURE.md, the driver's contract: `Fatal`"),
+    server("expired_when_due", "docs/SEMANTICS.md, expiry"),
     server("reply_at_most_once", "docs/ARCHITECTURE.md, the driver's contract: `Reply`"),
     client("acked_once", "docs/SEMANTICS.md, exactly once; S0-060, X-12"),
     client("one_outcome_per_op", "docs/SEMANTICS.md, exactly once: a repeat tells the same"),

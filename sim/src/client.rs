@@ -2,14 +2,17 @@
 //!
 //! Everything a job draws comes from a stream of its own: taking one job away changes no other.
 
+mod names;
+mod together;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use understudy_core::query::{Page, Scan};
 use understudy_core::{
-    Answer, Expected, Failure, NodeId, OpId, Operation, Outcome, ReadLevel, Refusal, Rng, Seed,
-    Sequence, Timestamp, Token, Version,
+    Answer, Content, Expected, Failure, NodeId, OpId, Operation, Outcome, ReadLevel, Refusal, Rng,
+    Seed, Sequence, Timestamp, Token, Ttl, Version,
 };
 
 use crate::checks::{Violation, answers_fit_questions, one_outcome_per_op};
@@ -21,6 +24,7 @@ use crate::schedule::{Expect, Job, Level, What};
 use crate::stage::Stage;
 use crate::words;
 use crate::world::{Asker, Heard};
+use names::Names;
 
 /// One client.
 pub struct Client {
@@ -31,6 +35,12 @@ pub struct Client {
     /// Of the job under way.
     rng: Rng,
     wall_ahead_ms: i64,
+    names: Names,
+    /// The last change that was answered in each namespace before the client left it behind its
+    /// session's window.
+    left: BTreeMap<usize, (u64, Ask)>,
+    /// The last change that was answered in each namespace.
+    last: BTreeMap<usize, (u64, Ask)>,
     /// The last token it saw of each actor.
     known: BTreeMap<(usize, u64), Token>,
     /// The highest sequence that an answer has told, of each namespace: its session.
@@ -58,8 +68,24 @@ impl Client {
         let wall_ahead_ms = i64::try_from(rng.below(120_000)).unwrap_or(0) - 60_000;
         let preferred = NodeId(rng.between(1, plan.nodes));
         let (stage, plan) = (Rc::clone(stage), plan.clone());
-        let (known, held, number) = (BTreeMap::new(), BTreeMap::new(), 0);
-        Client { id, stage, plan, seed, rng, wall_ahead_ms, known, held, preferred, number }
+        let wall = wall(&stage, wall_ahead_ms);
+        let names = Names::of(id, wall, &mut rng);
+        let (left, last, known, held, number) = Default::default();
+        Client {
+            id,
+            stage,
+            plan,
+            seed,
+            rng,
+            wall_ahead_ms,
+            names,
+            left,
+            last,
+            known,
+            held,
+            preferred,
+            number,
+        }
     }
 
     /// Does `jobs` until all are done or the faults have stopped.
@@ -71,8 +97,12 @@ impl Client {
             if (is_calm && !self.plan.all_jobs) || self.stage.world().is_over() {
                 return;
             }
+            if self.names.leap(&mut self.rng) {
+                self.left = std::mem::take(&mut self.last);
+            }
             match job.what {
                 What::Scan(level) => self.walk(job.namespace, level).await,
+                What::Batch => self.batch(&job).await,
                 what => {
                     let ask = self.ask(&job, what);
                     self.perform(job.namespace, job.actor, ask).await;
@@ -86,7 +116,7 @@ impl Client {
         let namespaces = usize::try_from(self.plan.namespaces).unwrap_or(0);
         for namespace in 0..namespaces {
             let number = self.stage.oracle().next_number();
-            let put = self.named(Operation::Put { content: history::value(number).into() });
+            let put = self.named(Operation::Put { content: history::content(number) });
             self.perform(namespace, 0, put).await;
         }
         for namespace in 0..namespaces {
@@ -131,7 +161,7 @@ impl Client {
     }
 
     fn ask(&mut self, job: &Job, what: What) -> Ask {
-        let content = history::value(self.stage.oracle().next_number()).into();
+        let content = self.content(0);
         let known = self.known.get(&(job.namespace, job.actor)).copied();
         let expected = |expect: Expect| match expect {
             Expect::Any => None,
@@ -152,14 +182,48 @@ impl Client {
             What::Read(level) | What::Scan(level) => {
                 return Ask::Read { level: self.level(job.namespace, level) };
             }
+            // Asked by `batch`.
+            What::Batch => return Ask::Read { level: ReadLevel::Linearizable },
         };
         self.named(operation)
     }
 
     fn named(&mut self, operation: Operation) -> Ask {
-        let true_ms = EPOCH_MS + self.stage.world().now() / 1_000_000;
-        let wall = Timestamp(true_ms.saturating_add_signed(self.wall_ahead_ms));
-        Ask::Write { op: OpId::timed(wall, self.rng.u128()), operation }
+        Ask::Write { op: self.next_name(), operation }
+    }
+
+    fn next_name(&mut self) -> OpId {
+        let wall = wall(&self.stage, self.wall_ahead_ms);
+        self.names.next(wall, &mut self.rng)
+    }
+
+    /// What the operation writes that is `ahead` of the next one; some of it for a while only.
+    fn content(&mut self, ahead: u64) -> Content {
+        let content = history::content(self.stage.oracle().next_number() + ahead);
+        let ttl = self.rng.ppm(120_000).then(|| self.rng.between(50, 1_500));
+        Content { ttl: ttl.map(|ms| Ttl::new(ms).expect("ends_are_legal")), ..content }
+    }
+
+    /// Changes several actors together; often one of the changes cannot be.
+    async fn batch(&mut self, job: &Job) {
+        let count = self.rng.between(1, self.plan.actors);
+        let mut writes = Vec::new();
+        for ahead in 0..count {
+            let actor = (job.actor + ahead) % self.plan.actors;
+            let content = self.content(ahead);
+            let known = self.known.get(&(job.namespace, actor)).copied();
+            let operation = match (self.rng.below(6), known) {
+                (0, _) => Operation::Create { content },
+                (1, _) => Operation::Delete { expected: None },
+                (2, Some(token)) => {
+                    Operation::Update { content, expected: Some(Expected::Token(token)) }
+                }
+                _ => Operation::Put { content },
+            };
+            writes.push((actor, operation));
+        }
+        let op = self.next_name();
+        self.perform_together(job.namespace, op, writes).await;
     }
 
     /// One operation, from its first attempt to its fate; `None` if the client gave up.
@@ -184,6 +248,10 @@ impl Client {
                     self.tell(namespace, actor, number, || words::fate(&fate));
                     let ret = self.stage.world().tick();
                     self.stage.oracle().end(number, ret, fate.clone());
+                    if matches!(first, Ask::Write { .. }) {
+                        self.repeat_left(namespace).await;
+                        self.last.insert(namespace, (actor, first.clone()));
+                    }
                     self.repeat_late(namespace, actor, &first).await;
                     return Some(fate);
                 }
@@ -291,6 +359,20 @@ impl Client {
         self.stage.world().fail(violation.about(about));
     }
 
+    /// A repeat of what the session's window has left behind, when something behind it has run: it is
+    /// refused, or told as it was, and never runs again.
+    async fn repeat_left(&mut self, namespace: usize) {
+        let Some((actor, left)) = self.left.remove(&namespace) else { return };
+        let Ask::Write { op, .. } = &left else { return };
+        let to = NodeId(self.rng.between(1, self.plan.nodes));
+        let heard = self.request(to, namespace, actor, &left).await;
+        if let Heard::Response(response) = &heard
+            && let Err(violation) = one_outcome_per_op::check_repeat(op, response)
+        {
+            self.fail(&left, violation);
+        }
+    }
+
     /// A repeat long after the answer, as a proxy or a hasty user makes it. It must tell the same;
     /// under the same name, another payload must be refused.
     async fn repeat_late(&mut self, namespace: usize, actor: u64, first: &Ask) {
@@ -358,6 +440,12 @@ impl Client {
             self.known.insert((namespace, actor), token);
         }
     }
+}
+
+/// What the client's clock shows.
+fn wall(stage: &Stage, ahead_ms: i64) -> Timestamp {
+    let true_ms = EPOCH_MS + stage.world().now() / 1_000_000;
+    Timestamp(true_ms.saturating_add_signed(ahead_ms))
 }
 
 /// Waits for both, polling the first one first.

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use understudy_core::query::{Page, Scan};
+use understudy_core::store::Expired;
 use understudy_core::{
-    ActorId, Json, Namespace, OpId, Operation, Outcome, ReadLevel, Record, Request, Sequence, Token,
+    ActorId, Content, Expected, Json, Metadata, Namespace, OpId, Operation, Outcome, ReadLevel,
+    Record, Request, Sequence, Token,
 };
 
 use crate::plan::NAMESPACES;
@@ -24,9 +26,42 @@ pub fn written_by(json: &Json) -> Option<u64> {
     text.strip_prefix("{\"written_by\":")?.strip_suffix('}')?.parse().ok()
 }
 
+/// What operation `number` writes: its document, and for every third one metadata too.
+pub fn content(number: u64) -> Content {
+    Content { metadata: metadata(number), ..value(number).into() }
+}
+
+/// The metadata that operation `number` writes.
+pub fn metadata(number: u64) -> Metadata {
+    let pairs = (number.is_multiple_of(3)).then(|| ("op".to_owned(), number.to_string()));
+    Metadata::new(pairs).expect("pairs_are_legal")
+}
+
+/// Which operation wrote `record`; `None` if no client ever wrote it so.
+pub fn writer(record: &Record) -> Option<u64> {
+    written_by(record.value()).filter(|&number| *record.metadata() == metadata(number))
+}
+
 /// The name of actor `number`.
 pub fn actor(number: u64) -> ActorId {
     ActorId::new(format!("a{number}")).expect("names_are_legal")
+}
+
+/// The number of the actor of that name.
+pub fn actor_number(id: &ActorId) -> Option<u64> {
+    id.as_str().strip_prefix('a')?.parse().ok()
+}
+
+/// What the store did by itself, as the deletion that it is for every judge: it removed an actor whose
+/// end had come, which was first seen at `tick`. `None`: nobody ever wrote to an actor of that name.
+pub fn expiry(number: u64, namespace: usize, tick: u64, expired: &Expired) -> Option<Entry> {
+    let actor = actor_number(&expired.id)?;
+    let (record, sequence) = (expired.record.clone(), expired.sequence);
+    let op = OpId::Named(format!("expired {namespace}/{sequence}"));
+    let operation = Operation::Delete { expected: Some(Expected::Token(record.token)) };
+    let fate = Fate::Outcome(Outcome::Deleted { record, sequence });
+    let (client, ask, ret) = (0, Ask::Write { op, operation }, Some(tick));
+    Some(Entry { number, client, namespace, actor, ask, call: tick, ret, fate })
 }
 
 /// The name of actor `number` with that of its namespace, such as `carts/a1`.

@@ -34,6 +34,16 @@ tallied! {
     OpIdReused = "op_id_reused",
     /// A token of a former life of an actor was refused.
     FormerLifeRefused = "former_life_refused",
+    /// What a session's window had left behind was refused.
+    SessionLeftBehind = "session_left_behind",
+    /// An atomic batch of several changes was applied.
+    BatchDone = "batch_done",
+    /// An atomic batch was refused.
+    BatchRefused = "batch_refused",
+    /// An actor was removed because its end had come.
+    Expired = "expired",
+    /// The same, under a later leader than the group's first.
+    ExpiredAfterFailover = "expired_after_failover",
     /// A write was forwarded to the leader.
     WriteForwarded = "write_forwarded",
     /// A linearizable read was refused by a node while another one led.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use understudy_core::store::Expired;
 use understudy_core::{OpId, Outcome, Sequence};
 
 use crate::checks::one_outcome_per_op::OneOutcomePerOp;
@@ -10,7 +11,7 @@ use crate::checks::{
     About, Violation, acked_once, acked_present_once, eventual_reads_are_past, linearizable,
     reads_name_their_state, refused_never_happens, rows_have_writers, walks_miss_nobody,
 };
-use crate::history::{Ask, Entry, Fate, looks};
+use crate::history::{self, Ask, Entry, Fate, looks};
 
 /// The history of one run.
 #[derive(Default)]
@@ -67,6 +68,16 @@ impl Oracle {
         let is_named =
             |entry: &&Entry| matches!(&entry.ask, Ask::Write { op: name, .. } if name == op);
         About::of(self.entries.iter().find(is_named))
+    }
+
+    /// Takes in what the store did by itself: it removed an actor whose end had come. `tick` is when
+    /// that was first seen, which is before anybody can have been told of it. For the judges it is a
+    /// deletion like any other.
+    pub fn expired(&mut self, namespace: usize, tick: u64, expired: &Expired) {
+        let number = self.next_number();
+        if let Some(entry) = history::expiry(number, namespace, tick, expired) {
+            self.begin(entry);
+        }
     }
 
     /// All operations.

@@ -71,6 +71,7 @@ pub enum What {
     Update(Expect),
     CompareAndSwap(Expect),
     Delete(Expect),
+    Batch,
     Read(Level),
     Scan(Level),
 }
@@ -264,7 +265,8 @@ fn draw_jobs(
             60..65 => What::CompareAndSwap(Expect::Absent),
             65..70 => What::Delete(Expect::Any),
             70..75 => What::Delete(expect),
-            75..92 => What::Read(level),
+            75..83 => What::Batch,
+            83..94 => What::Read(level),
             _ => What::Scan(level),
         };
         Job { client, job, think_ns, namespace, actor, what }

@@ -267,7 +267,19 @@ fn pending(
     }
 }
 
+/// Tells the history what the store removed by itself.
+fn note_expired(stage: &Stage) {
+    let world = stage.world();
+    let mut oracle = stage.oracle();
+    for (group, tick, expired) in world.expired.all() {
+        if let Some(namespace) = group.0.checked_sub(1) {
+            oracle.expired(namespace as usize, tick, expired);
+        }
+    }
+}
+
 fn judge(stage: &Stage, judges: Judges) {
+    note_expired(stage);
     let verdict = judge_server(stage, judges).and_then(|()| stage.oracle().judge_client());
     match verdict {
         Ok(verdicts) => stage.world().totals.entangled = verdicts.entangled,

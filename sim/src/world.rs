@@ -26,6 +26,7 @@ use understudy_core::{
 use crate::atlas::Atlas;
 use crate::checks::Violation;
 use crate::checks::committed_is_final::CommittedIsFinal;
+use crate::checks::expired_when_due::ExpiredWhenDue;
 use crate::checks::one_leader_per_term::OneLeaderPerTerm;
 use crate::dice::Dice;
 use crate::faults::{Counts, Fault};
@@ -78,6 +79,7 @@ pub struct World {
     pump: Option<Waker>,
     leaders: OneLeaderPerTerm,
     committed: CommittedIsFinal,
+    pub(crate) expired: ExpiredWhenDue,
     /// What each node that is up has said it is.
     roles: BTreeMap<(GroupId, NodeId), (Role, u64)>,
     /// The highest term anybody has spoken of.
@@ -190,6 +192,7 @@ impl World {
             pump: None,
             leaders: OneLeaderPerTerm::default(),
             committed: CommittedIsFinal::default(),
+            expired: ExpiredWhenDue::default(),
             roles: BTreeMap::new(),
             terms: BTreeMap::new(),
             repairs: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::command::{Command, Expected, Operation, Outcome, Work, Write};
+use crate::command::{Command, Expected, Operation, Outcome, Refusal, Work, Write};
 use crate::input::Input;
 use crate::message::{Append, Applied, AskVote, Body, LogPosition};
 use crate::raft::executor;
@@ -66,6 +66,15 @@ pub fn time_of_apply(stamp: Timestamp) -> Timestamp {
     if planted!(WallClockInApply) { executor::now().wall } else { stamp }
 }
 
+/// `expires_early`, `expires_by_wall_clock`.
+pub fn time_of_expiry(committed: Timestamp) -> Timestamp {
+    match () {
+        () if planted!(ExpiresEarly) => Timestamp(committed.0.saturating_add(2_000)),
+        () if planted!(ExpiresByWallClock) => executor::now().wall,
+        () => committed,
+    }
+}
+
 /// `colliding_keys`.
 pub fn row_key(id: &ActorId) -> ActorId {
     let short: String = id.as_str().chars().take(1).collect();
@@ -78,10 +87,24 @@ pub fn row_keys(writes: &[Write]) -> Vec<Write> {
     writes.iter().map(with_key).collect()
 }
 
+/// `batch_in_part`: what stands before the operation that is refused happens all the same.
+pub fn happens_anyway<'a>(writes: &'a [Write], refusal: &Refusal) -> &'a [Write] {
+    match refusal {
+        Refusal::InBatch { place, .. } if planted!(BatchInPart) => {
+            &writes[..usize::try_from(*place).unwrap_or(0)]
+        }
+        _ => &[],
+    }
+}
+
 /// `snapshot_without_op_log`, and the state of the other bugs, which the new store must know too.
 pub fn after_install(old: &Store, mut new: Store) -> Store {
     new.sabotage = old.sabotage.clone();
-    if planted!(SnapshotWithoutOpLog) { new.without_op_log() } else { new }
+    match () {
+        () if planted!(SnapshotWithoutOpLog) => new.without_op_log(),
+        () if planted!(SnapshotWithoutMetadata) => new.without_metadata(),
+        () => new,
+    }
 }
 
 /// `op_named_by_leader`.

@@ -77,6 +77,7 @@ impl Sessions {
     /// Whether an operation that is not remembered may run.
     pub fn admit_new(&self, session: u128, sequence: u64) -> Admission {
         let expired = match self.heads.get(&halves(session)) {
+            Some(_) if planted!(SessionForgetsItsFloor) => false,
             Some(head) => sequence.saturating_add(self.bounds.window) <= head.highest,
             None => uuid_time(session) <= self.floor,
         };

@@ -88,9 +88,9 @@ fn versions(entries: &[&Entry]) -> Result<(), Violation> {
     let mut tokens: BTreeMap<u64, (Token, &Entry)> = BTreeMap::new();
     for &entry in entries {
         let written = entry.token().map(|token| (entry.number, token));
-        let shown = entry.shows().and_then(|record| {
-            history::written_by(record.value()).map(|writer| (writer, record.token))
-        });
+        let shown = entry
+            .shows()
+            .and_then(|record| history::writer(record).map(|writer| (writer, record.token)));
         for (writer, token) in written.into_iter().chain(shown) {
             let (first, witness) = *writers.entry((entry.actor, token)).or_insert((writer, entry));
             if first != writer {

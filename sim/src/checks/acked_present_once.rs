@@ -66,7 +66,7 @@ fn last_word(entry: &Entry, entries: &[&Entry], dump: &Dump) -> Result<(), Viola
 fn is_left_by(entry: &Entry, row: Option<&Record>) -> bool {
     match (&entry.fate, row) {
         (Fate::Outcome(Outcome::Written { token, .. }), Some(record)) => {
-            record.token == *token && history::written_by(record.value()) == Some(entry.number)
+            record.token == *token && history::writer(record) == Some(entry.number)
         }
         (Fate::Outcome(Outcome::Deleted { .. } | Outcome::Removed { .. }), row) => row.is_none(),
         (Fate::Outcome(Outcome::Written { .. } | Outcome::Batch(_) | Outcome::Refused(_)), _)

@@ -60,6 +60,50 @@ fn is_of_age(level: ReadLevel, age: Option<Duration>) -> bool {
     !is_strong(level) || age == Some(Duration::ZERO)
 }
 
+/// The atomic batch of `writes` under `op` was answered `response`.
+///
+/// # Errors
+/// No state of the store gives this answer to that question.
+pub fn check_batch(
+    op: &OpId,
+    writes: &[(u64, Operation)],
+    response: &Response,
+) -> Result<(), Violation> {
+    let fits = match response {
+        Ok(Answer::Done { op: named, outcome: Outcome::Batch(outcomes), .. }) => {
+            let does = |((_, operation), outcome): (&(u64, Operation), _)| match operation {
+                Operation::Delete { .. } => matches!(outcome, &Outcome::Removed { .. }),
+                _ => does(operation, outcome),
+            };
+            let places: Option<Vec<u64>> =
+                outcomes.iter().map(|outcome| Some(outcome.sequence()?.0)).collect();
+            let in_a_row = |places: Vec<u64>| places.windows(2).all(|two| two[1] == two[0] + 1);
+            op == named
+                && outcomes.len() == writes.len()
+                && writes.iter().zip(outcomes).all(does)
+                && places.is_some_and(in_a_row)
+        }
+        Ok(_) => false,
+        Err(Failure::Refused(Refusal::InBatch { place, refusal })) => {
+            let operation = usize::try_from(*place).ok().and_then(|place| writes.get(place));
+            operation.is_some_and(|(_, operation)| may_refuse(operation, refusal))
+        }
+        Err(Failure::Refused(refusal)) => {
+            matches!(refusal, Refusal::OpIdReused | Refusal::SessionExpired)
+        }
+        Err(Failure::OpIdFromFuture) => op.time().is_some(),
+        Err(Failure::Busy { .. } | Failure::Unavailable | Failure::Unknown) => true,
+        Err(Failure::UnknownNamespace | Failure::Behind { .. }) => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let operations = writes.iter().map(|(_, operation)| words::operation(operation));
+    let operations = operations.collect::<Vec<_>>().join(", ");
+    let why = format!("all of `{operations}` was answered: {}", words::response(response));
+    Err(Violation::safety("answers_fit_questions", why))
+}
+
 fn violation(ask: &Ask, answer: String) -> Result<(), Violation> {
     let why = format!("`{}` was answered: {answer}", words::ask(ask));
     Err(Violation::safety("answers_fit_questions", why))
@@ -211,5 +255,31 @@ mod tests {
         check(&create, &exists).unwrap();
         check(&update(None), &refused(Refusal::NotFound)).unwrap();
         check(&update(Some(at)), &conflict(Some(token(3, 3)))).unwrap();
+    }
+
+    #[test]
+    fn a_batch_is_answered_as_a_whole() {
+        let put = |writer| Operation::Put { content: value(writer).into() };
+        let writes = [(0, put(1)), (1, Operation::Delete { expected: None })];
+        let written = |sequence| Outcome::Written { token: token(3, 2), sequence };
+        let removed = |sequence| Outcome::Removed { token: token(2, 2), sequence };
+        let done = |outcomes| done("b", Outcome::Batch(outcomes));
+        let judge = |response: &Response| check_batch(&op("b"), &writes, response);
+        judge(&done(vec![written(Sequence(4)), removed(Sequence(5))])).unwrap();
+        for wrong in [
+            vec![written(Sequence(4)), removed(Sequence(6))],
+            vec![written(Sequence(4))],
+            vec![written(Sequence(4)), written(Sequence(5))],
+        ] {
+            judge(&done(wrong)).expect_err("it must be found");
+        }
+        let refused = |place, refusal| {
+            let refusal = Refusal::InBatch { place, refusal: Box::new(refusal) };
+            judge(&Err(Failure::Refused(refusal)))
+        };
+        refused(1, Refusal::NotFound).unwrap();
+        refused(0, Refusal::NotFound).expect_err("a put is never refused so");
+        refused(2, Refusal::NotFound).expect_err("there is no such place");
+        judge(&Err(Failure::Refused(Refusal::NotFound))).expect_err("without a place");
     }
 }

@@ -78,7 +78,7 @@ fn violation(why: String, about: &[&Entry]) -> Violation {
 /// That a writer exists and was not refused is for `refused_never_happens`.
 fn was_written(read: &Read, by_number: &BTreeMap<u64, &Entry>) -> Result<(), Violation> {
     let Some(record) = read.record else { return Ok(()) };
-    let number = history::written_by(record.value());
+    let number = history::writer(record);
     let Some(&writer) = number.and_then(|number| by_number.get(&number)) else { return Ok(()) };
     if read.entry.is_before(writer) {
         let why = format!("{}; but op {} was called only later", read.words(), writer.number);

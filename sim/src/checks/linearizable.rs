@@ -106,7 +106,7 @@ fn write(number: u64, operation: Operation, seen: Option<understudy_core::Token>
 
 /// An operation whose document nobody saw: without it, and by what it needs rather than by name.
 fn plain(operation: &Operation) -> Operation {
-    let content = history::value(NOBODY).into();
+    let content = history::content(NOBODY);
     match operation {
         Operation::Create { .. }
         | Operation::CompareAndSwap { expected: Expected::Version(Version(0)), .. } => {

@@ -146,7 +146,9 @@ fn violation(why: String, about: &[&Entry]) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{deleted, listed, peeked, put, rejected, saw, unheard, written};
+    use crate::checks::tests::{
+        deleted, expired, listed, peeked, put, rejected, saw, unheard, written,
+    };
     use crate::history::looks;
 
     #[track_caller]
@@ -196,6 +198,24 @@ mod tests {
     fn a_session_that_goes_back_is_found() {
         let back = in_session(2, peeked(5, 0, (9, 10), Some((1, 1, 1)), 1));
         rejects(&and(&[back]), "its session had come to 2");
+    }
+
+    /// The store removes an actor at its end: a change like any other, also if nobody asked for it.
+    #[test]
+    fn an_actor_whose_end_has_come_is_gone_from_there_on() {
+        let and = |more: &[Entry]| {
+            let changes = [put(1, 0, (1, 2), written(1, 1, 1)), expired(2, 0, 3, (1, 1, 1), 2)];
+            [&changes[..], more].concat()
+        };
+        accepts(&and(&[
+            peeked(3, 0, (4, 5), Some((1, 1, 1)), 1),
+            peeked(4, 0, (4, 5), None, 2),
+            listed(5, (6, 7), &[], false, 2),
+        ]));
+        rejects(&and(&[peeked(3, 0, (4, 5), Some((1, 1, 1)), 2)]), "does not show");
+        rejects(&and(&[peeked(3, 0, (4, 5), None, 1)]), "nobody deleted it");
+        rejects(&and(&[saw(3, 0, (4, 5), Some((1, 1, 1)), 1)]), "was acknowledged before");
+        rejects(&and(&[listed(3, (4, 5), &[(0, (1, 1, 1))], false, 2)]), "does not show");
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'a> Writers<'a> {
         actor: &ActorId,
         record: &Record,
     ) -> Result<(), Guilty<'a>> {
-        let number = history::written_by(record.value());
+        let number = history::writer(record);
         let Some(writer) = number.and_then(|number| self.0.get(&number)).copied() else {
             let why = format!("nobody wrote {}", words::record(record));
             return Err(Guilty { why, writer: None });

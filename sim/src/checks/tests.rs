@@ -6,12 +6,14 @@ use std::fs;
 use std::path::Path;
 
 use understudy_core::query::{Page, Scan};
+use understudy_core::store::Expired;
 use understudy_core::{
-    ActorId, OpId, Operation, Outcome, ReadLevel, Record, Refusal, Sequence, Token, Version,
+    ActorId, Content, OpId, Operation, Outcome, ReadLevel, Record, Refusal, Sequence, Timestamp,
+    Token, Version,
 };
 
 use super::{Property, TABLE};
-use crate::history::{self, Ask, Entry, Fate, value};
+use crate::history::{self, Ask, Entry, Fate, content};
 
 /// When it was called and when it returned.
 type Times = (u64, u64);
@@ -23,7 +25,23 @@ pub fn token(created: u64, version: u64) -> Token {
 }
 
 pub fn record(created: u64, version: u64, writer: u64) -> Record {
-    Record::plain(token(created, version), value(writer))
+    let Content { value, metadata, .. } = content(writer);
+    Record::new(token(created, version), value, metadata, None)
+}
+
+/// The store removed the actor by itself, which was seen at `tick`.
+pub fn expired(
+    number: u64,
+    actor: u64,
+    tick: u64,
+    (created, version, writer): Shown,
+    at: u64,
+) -> Entry {
+    let (Content { value, metadata, .. }, end) = (content(writer), Timestamp(10));
+    let record = Record::new(token(created, version), value, metadata, Some(end));
+    let (id, sequence) = (history::actor(actor), Sequence(at));
+    let expired = Expired { id, record, sequence, time: end };
+    history::expiry(number, 0, tick, &expired).unwrap()
 }
 
 pub fn row(actor: u64, (created, version, writer): Shown) -> (ActorId, Record) {
@@ -61,11 +79,11 @@ pub fn rejected<T: std::fmt::Debug>(
 }
 
 pub fn put(number: u64, actor: u64, times: Times, fate: Fate) -> Entry {
-    change(number, actor, times, Operation::Put { content: value(number).into() }, fate)
+    change(number, actor, times, Operation::Put { content: content(number) }, fate)
 }
 
 pub fn create(number: u64, actor: u64, times: Times, fate: Fate) -> Entry {
-    change(number, actor, times, Operation::Create { content: value(number).into() }, fate)
+    change(number, actor, times, Operation::Create { content: content(number) }, fate)
 }
 
 /// A put that nobody heard of again.

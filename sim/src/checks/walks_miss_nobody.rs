@@ -81,7 +81,7 @@ fn violation(why: String, about: &[&Entry]) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{deleted, listed, put, rejected, written};
+    use crate::checks::tests::{deleted, expired, listed, put, rejected, written};
 
     fn world() -> Vec<Entry> {
         vec![put(1, 0, (1, 2), written(1, 1, 1)), put(2, 1, (1, 2), written(2, 1, 2))]
@@ -138,5 +138,16 @@ mod tests {
         let later = deleted(3, 1, (20, 21), (2, 1, 2), 3);
         let pages = [later, page(5, None, &[A], true), page(6, Some(0), &[], false)];
         rejected(check(&and(&pages)), "walks_miss_nobody", "no page of the walk");
+    }
+
+    #[test]
+    fn somebody_whose_end_came_meanwhile_may_be_missed() {
+        let pages = [page(5, None, &[A], true), page(6, Some(0), &[], false)];
+        let with = |gone: Entry| and(&[&[gone][..], &pages].concat());
+        check(&with(expired(3, 1, 11, (2, 1, 2), 3))).unwrap();
+        let later = check(&with(expired(3, 1, 20, (2, 1, 2), 3)));
+        rejected(later, "walks_miss_nobody", "no page of the walk");
+        let of_another = check(&with(expired(3, 2, 11, (2, 1, 2), 3)));
+        rejected(of_another, "walks_miss_nobody", "no page of the walk");
     }
 }

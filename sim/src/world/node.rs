@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use understudy_core::{
-    Answer, DiskOp, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId, Refusal,
-    Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Status, codec,
+    Answer, DiskOp, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId, Outcome,
+    Refusal, Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Status, codec,
 };
 
 use super::storage::Rows;
@@ -476,6 +476,17 @@ impl World {
                 later.then_some(Mark::OpLogHitAfterFailover)
             }
             (Question::Write(..), Err(Failure::Unknown)) => Some(Mark::WriteUnknown),
+            (Question::Write(..), Ok(Answer::Done { outcome: Outcome::Batch(all), .. }))
+                if all.len() > 1 =>
+            {
+                Some(Mark::BatchDone)
+            }
+            (Question::Write(..), Err(Failure::Refused(Refusal::InBatch { .. }))) => {
+                Some(Mark::BatchRefused)
+            }
+            (Question::Write(..), Err(Failure::Refused(Refusal::SessionExpired))) => {
+                Some(Mark::SessionLeftBehind)
+            }
             (Question::Write(..), Err(Failure::Refused(Refusal::OpIdReused))) => {
                 Some(Mark::OpIdReused)
             }

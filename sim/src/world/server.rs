@@ -49,8 +49,11 @@ impl World {
             Event::Diverged { group, index, leader, .. } => {
                 replicas_never_diverge::check(node, *leader, *group, *index)
             }
-            Event::Expired { .. }
-            | Event::Formed { .. }
+            Event::Expired { group, expired } => {
+                let tick = self.tick();
+                self.expired.expired(node, *group, tick, expired)
+            }
+            Event::Formed { .. }
             | Event::Repair { .. }
             | Event::Dropped { .. }
             | Event::Checkpoint { .. }
@@ -114,10 +117,15 @@ impl World {
                 self.nodes[place(node)].seen.entry(*group).or_default().installed = true;
                 None
             }
-            Event::SnapshotRefused { .. } | Event::Diverged { .. } | Event::Expired { .. } => None,
+            Event::SnapshotRefused { .. } | Event::Diverged { .. } => None,
             Event::HandsOver { .. } => Some(Mark::LeadershipHandedOver),
             Event::LeaseReads { .. } => Some(Mark::LeaseRead),
             Event::Truncated { .. } => Some(Mark::SuffixTruncated),
+            Event::Expired { group, .. } => {
+                let led = self.roles.get(&(*group, node)).map(|&(_, term)| term);
+                let later = led.is_some_and(|term| term > 1);
+                later.then_some(Mark::ExpiredAfterFailover).or(Some(Mark::Expired))
+            }
             Event::Repair { group, step } => self.mark_repair(node, *group, *step),
             Event::Formed { .. } => {
                 (self.nodes[place(node)].life > 1).then_some(Mark::RestartedUnformed)

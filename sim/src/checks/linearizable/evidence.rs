@@ -52,6 +52,7 @@ impl Evidence {
             Fate::Outcome(Outcome::Refused(Refusal::Conflict { found, .. })) => {
                 found.iter().for_each(|found| self.name(*found));
             }
+            Fate::Outcome(Outcome::Removed { token, .. }) => self.name(*token),
             Fate::Outcome(
                 Outcome::Refused(
                     Refusal::NotFound
@@ -61,7 +62,6 @@ impl Evidence {
                 )
                 | Outcome::Written { .. }
                 | Outcome::Deleted { .. }
-                | Outcome::Removed { .. }
                 | Outcome::Batch(_),
             )
             | Fate::Unknown
@@ -97,7 +97,7 @@ impl Shown {
         let mut shown: BTreeMap<u64, (Token, Option<u64>)> = BTreeMap::new();
         for entry in entries {
             let Some(record) = entry.shows() else { continue };
-            let Some(writer) = history::written_by(record.value()) else { continue };
+            let Some(writer) = history::writer(record) else { continue };
             let proof = entry.ret.filter(|_| !is_eventual(entry));
             let (_, proven) = shown.entry(writer).or_insert((record.token, proof));
             *proven = (*proven).into_iter().chain(proof).min();

@@ -190,7 +190,7 @@ impl State {
         match (self.live, record) {
             (None, None) => true,
             (Some(live), Some(record)) => {
-                live.is(record.token) && history::written_by(record.value()) == Some(live.writer)
+                live.is(record.token) && history::writer(record) == Some(live.writer)
             }
             (Some(_), None) | (None, Some(_)) => false,
         }

@@ -117,7 +117,7 @@ fn a_refusal_must_have_had_its_reason() {
     accepts(&of(written(1, 1, 1), exists(1, 1)));
     let swap = |fate| {
         let expected = Expected::Token(token(1, 1));
-        let operation = Operation::CompareAndSwap { content: history::value(2).into(), expected };
+        let operation = Operation::CompareAndSwap { content: history::content(2), expected };
         [put(1, 0, (1, 2), written(1, 1, 1)), change(2, 0, (3, 4), operation, fate)]
     };
     let conflict = |found| {

@@ -1,7 +1,7 @@
 //! Histories of a made-up actor, whole and then with one answer spoilt: every shortcut of the search
 //! held against the plain search, which knows of none.
 
-use understudy_core::{Outcome, ReadLevel, Record, Refusal, Rng, Seed, Sequence, Token};
+use understudy_core::{Outcome, ReadLevel, Record, Refusal, Rng, Seed, Sequence, Timestamp, Token};
 
 use super::*;
 
@@ -110,7 +110,7 @@ struct Store {
 
 impl Store {
     fn draw(&mut self, rng: &mut Rng, number: u64) -> Ask {
-        let content = history::value(number).into();
+        let content = history::content(number);
         if rng.ppm(300_000) {
             self.stale = self.row.as_ref().map(|row| row.token);
         }
@@ -173,7 +173,7 @@ impl Store {
             None => Token { created: sequence, version: Version(1) },
             Some(Record { token, .. }) => Token { version: Version(token.version.0 + 1), ..*token },
         };
-        self.row = Some(Record::plain(token, content.value.clone()));
+        self.row = Some(Record::written(token, content, Timestamp(0)));
         Outcome::Written { token, sequence }
     }
 }
