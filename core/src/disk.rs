@@ -241,7 +241,7 @@ impl MemoryDisk {
 }
 
 fn missing(file: FileName) -> IoFailed {
-    IoFailed { reason: format!("`{file}`: no such file") }
+    IoFailed::new(format!("`{file}`: no such file"))
 }
 
 impl DiskImage for MemoryDisk {

@@ -173,9 +173,20 @@ pub struct IoId {
     pub number: u64,
 }
 
-/// A write or its sync failed. It is never retried as if it had worked: the process ends.
+/// An operation on files failed. A write of the log is never retried as if it had worked: the process
+/// ends. Any other file is begun anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IoFailed {
     /// What the system said.
     pub reason: String,
+    /// It was [`crate::DiskOp::SyncFolder`]: no later one makes the folder's names durable, whatever
+    /// it reports, so the process ends.
+    pub lost_names: bool,
+}
+
+impl IoFailed {
+    /// Any operation but the sync of a folder.
+    pub fn new(reason: impl Into<String>) -> IoFailed {
+        IoFailed { reason: reason.into(), lost_names: false }
+    }
 }

@@ -531,6 +531,16 @@ impl Node {
                     self.end(reason, false);
                 }
             }
+            Input::Files { io, result: Err(failed) } if failed.lost_names => {
+                if io.boot == self.shared.boot {
+                    let reason = format!(
+                        "a folder could not be synced ({}); which files it holds is unknown: mend \
+                         the disk, then start the node again",
+                        failed.reason
+                    );
+                    self.end(reason, false);
+                }
+            }
             Input::Files { io, result } => {
                 let waiter = lock(&self.shared.files).worked(io);
                 waiter.into_iter().for_each(|then| then(result.clone()));

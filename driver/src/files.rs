@@ -39,7 +39,9 @@ impl Files {
     pub fn apply(&self, ops: &[DiskOp]) -> Result<(), IoFailed> {
         let mut open = Open { files: self, writable: BTreeMap::new() };
         ops.iter().try_for_each(|op| {
-            open.apply(op).map_err(|error| IoFailed { reason: format!("{}: {error}", words(op)) })
+            let lost_names = matches!(op, DiskOp::SyncFolder { .. });
+            let reason = |error| format!("{}: {error}", words(op));
+            open.apply(op).map_err(|error| IoFailed { reason: reason(error), lost_names })
         })
     }
 
@@ -93,12 +95,12 @@ impl Files {
 impl DiskImage for Files {
     fn files(&self) -> Result<Vec<(FileName, u64)>, IoFailed> {
         let reason = |error| format!("cannot list `{}`: {error}", self.root.display());
-        self.list().map_err(|error| IoFailed { reason: reason(error) })
+        self.list().map_err(|error| IoFailed::new(reason(error)))
     }
 
     fn read(&self, file: FileName, offset: u64, length: usize) -> Result<Vec<u8>, IoFailed> {
         let reason = |error| format!("cannot read `{}`: {error}", self.path(file).display());
-        self.read_at(file, offset, length).map_err(|error| IoFailed { reason: reason(error) })
+        self.read_at(file, offset, length).map_err(|error| IoFailed::new(reason(error)))
     }
 }
 

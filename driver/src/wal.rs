@@ -63,7 +63,7 @@ fn serve(mut log: Log, waiting: &Receiver<WalWrite>, done: &Sender<Completion>) 
         batch.extend(waiting.try_iter().take(limits::WAL_QUEUE_MAX));
         let result = log.write_all(&batch);
         let failed = result.is_err();
-        let result = result.map_err(|error| IoFailed { reason: error.to_string() });
+        let result = result.map_err(|error| IoFailed::new(error.to_string()));
         let ids = batch.drain(..).map(|write| write.io).collect();
         if done.send((ids, result)).is_err() || failed {
             return;

@@ -420,7 +420,7 @@ impl FileDisk {
 }
 
 fn failed(why: &str) -> IoFailed {
-    IoFailed { reason: why.to_owned() }
+    IoFailed::new(why)
 }
 
 const NO_SPACE: &str = "no space left on device";

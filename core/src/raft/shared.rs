@@ -361,7 +361,7 @@ impl Shared {
 }
 
 fn stopped() -> IoFailed {
-    IoFailed { reason: "the replica has stopped".to_owned() }
+    IoFailed::new("the replica has stopped")
 }
 
 /// `lost_folder_answers`.

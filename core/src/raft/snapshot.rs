@@ -257,7 +257,7 @@ impl Snapshots {
                 self.shared.emit(Effect::Event(Event::Checkpoint { group, position, bytes }));
                 true
             }
-            Err(IoFailed { reason }) => {
+            Err(IoFailed { reason, .. }) => {
                 state.retry_at = Some(mono().after(limits::CHECKPOINT_RETRY_AFTER));
                 drop(state);
                 self.shared.work(vec![DiskOp::Delete { file: part }], |_| {});

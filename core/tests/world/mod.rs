@@ -381,7 +381,7 @@ impl World {
         let node = &mut self.nodes[at];
         let held = node.disk_held.take().unwrap_or_default();
         for (place, (io, ..)) in held.iter().enumerate() {
-            let failed = IoFailed { reason: "input/output error".to_owned() };
+            let failed = IoFailed::new("input/output error");
             let result = if place == 0 { Err(failed) } else { Ok(()) };
             node.inbox.push_back(Input::Io { io: *io, result });
         }
@@ -472,7 +472,7 @@ impl World {
                     return held.push((io, offset, bytes));
                 }
                 let result = if node.disk_fails {
-                    Err(IoFailed { reason: "input/output error".to_owned() })
+                    Err(IoFailed::new("input/output error"))
                 } else {
                     node.disk.write_log(node.segment_bytes, offset, bytes)
                 };

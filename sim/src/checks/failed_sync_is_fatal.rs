@@ -5,7 +5,8 @@ use understudy_core::NodeId;
 
 use super::Violation;
 
-/// `node` took a step to its end. `heard_failure`: a failed sync was among its inputs; `gave_up`:
+/// `node` took a step to its end. `heard_failure`: a failed sync of the log or of a folder was among
+/// its inputs; `gave_up`:
 /// `Fatal` was among its effects.
 ///
 /// # Errors
@@ -14,7 +15,8 @@ pub fn check(node: NodeId, heard_failure: bool, gave_up: bool) -> Result<(), Vio
     if !heard_failure || gave_up {
         return Ok(());
     }
-    let why = format!("N{node} heard that a write to its log had failed, and goes on");
+    let why =
+        format!("N{node} heard that a write to its log or a folder's sync had failed, and goes on");
     Err(Violation::safety("failed_sync_is_fatal", why))
 }
 

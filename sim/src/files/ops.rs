@@ -196,7 +196,8 @@ impl FileDisk {
             DiskOp::SyncFolder { folder } => self.names.fail_sync(*folder),
             _ => {}
         }
-        failed("fsync: input/output error")
+        let lost_names = matches!(op, DiskOp::SyncFolder { .. });
+        IoFailed { lost_names, ..failed("fsync: input/output error") }
     }
 
     fn sync_and_lie(&mut self, op: &DiskOp, counts: &mut Counts) -> Result<(), IoFailed> {

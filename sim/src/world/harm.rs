@@ -45,9 +45,12 @@ impl World {
         self.nodes[place(node)].disk.fail_next(lane, fail);
     }
 
-    /// The next write or flush of `node`'s store fails.
+    /// The next write or flush of `node`'s store fails, while this process lives. A start that fails
+    /// would only be tried again.
     pub fn fail_store(&mut self, node: NodeId) {
-        self.nodes[place(node)].rows.store.fail_next();
+        if self.nodes[place(node)].is_up() {
+            self.nodes[place(node)].rows.store.fail_next();
+        }
     }
 
     /// `node`'s disk lies, if the atlas allows it.

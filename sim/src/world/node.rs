@@ -317,8 +317,7 @@ impl World {
         if node.told_full.replace(free == 0) != Some(free == 0) {
             inputs.insert(0, Input::Space { free });
         }
-        let saw_failure =
-            inputs.iter().any(|input| matches!(input, Input::Io { result: Err(_), .. }));
+        let saw_failure = inputs.iter().any(must_end);
         node.disk.told(node.heard_end);
         let now = node.clock.now(self.now);
         let Some(replica) = node.replica.as_mut() else { return };
@@ -510,5 +509,14 @@ impl World {
         self.roles
             .iter()
             .any(|(&(g, node), &(role, _))| g == group && node != than && role == Role::Leader)
+    }
+}
+
+/// Whether the node must end of it.
+fn must_end(input: &Input) -> bool {
+    match input {
+        Input::Io { result, .. } => result.is_err(),
+        Input::Files { result: Err(failed), .. } => failed.lost_names,
+        _ => false,
     }
 }

@@ -105,7 +105,7 @@ fn run(store: &SimStore, disk: &FileDisk, group: GroupId, op: StoreOp) -> Stored
         StoreOp::Flush => done(store.flush()),
         StoreOp::Import(file) => done(snapshot::import(store, group, &mut |offset, length| {
             let read = disk.peek(file, offset, length);
-            read.map_err(|IoFailed { reason }| BackendError { reason, damaged: false })
+            read.map_err(|IoFailed { reason, .. }| BackendError { reason, damaged: false })
         })),
         StoreOp::Export(file) => {
             let mut bytes = Vec::new();
@@ -328,11 +328,13 @@ impl World {
     fn files_worked(&mut self, id: NodeId, io: IoId, result: Result<(), IoFailed>) {
         self.note_done(id, "files", io, result.is_err());
         let node = &mut self.nodes[place(id)];
+        node.disk_failed |= result.as_ref().is_err_and(|failed| failed.lost_names);
         let Some(length) = node.rows.exports.remove(&io) else {
             return self.hand(id, Input::Files { io, result });
         };
         let result = result.map(|()| StoreDone::Exported(length));
-        let result = result.map_err(|IoFailed { reason }| BackendError { reason, damaged: false });
+        let result =
+            result.map_err(|IoFailed { reason, .. }| BackendError { reason, damaged: false });
         self.stored(id, io, result);
     }
 
