@@ -143,6 +143,10 @@ mutants! {
         "at its deadline a request that may have happened is said not to have";
     ForwardRefusalBelieved, "forward_refusal_believed", "SEMANTICS, failures",
         "a peer that refuses a forwarded write is believed, though the question may arrive twice";
+    ClientRenamesRetries, "client_renames_retries", "X-12",
+        "a client repeats a write that had no answer under a new name (in the client's pure half)";
+    ClientBelievesRefusal, "client_believes_refusal", "SEMANTICS, failures",
+        "a client takes a refused repeat for the fate of a write that had no answer (likewise)";
     AnswersTwice, "answers_twice", "the driver's contract",
         "a write answered from the op-log is answered twice";
 

@@ -2,6 +2,7 @@
 //!
 //! Everything a job draws comes from a stream of its own: taking one job away changes no other.
 
+mod lesson;
 mod names;
 mod together;
 
@@ -14,6 +15,7 @@ use understudy_core::{
     Answer, Content, Expected, Failure, NodeId, OpId, Operation, Outcome, ReadLevel, Refusal, Rng,
     Seed, Sequence, Timestamp, Token, Ttl, Version,
 };
+use understudy_plan::{Certainty, Step};
 
 use crate::checks::{Violation, answers_fit_questions, one_outcome_per_op};
 use crate::clock::EPOCH_MS;
@@ -24,6 +26,7 @@ use crate::schedule::{Expect, Job, Level, What};
 use crate::stage::Stage;
 use crate::words;
 use crate::world::{Asker, Heard};
+use lesson::Lesson;
 use names::Names;
 
 /// One client.
@@ -48,16 +51,6 @@ pub struct Client {
     preferred: NodeId,
     /// The operation under way.
     number: u64,
-}
-
-/// What one attempt tells.
-enum Lesson {
-    /// The operation's fate.
-    Known(Fate),
-    /// This attempt did nothing; try again after a while.
-    NotNow(Duration),
-    /// This attempt may have done it.
-    Perhaps,
 }
 
 impl Client {
@@ -232,16 +225,23 @@ impl Client {
         let number = self.stage.oracle().next_number();
         self.number = number;
         let (client, ret, fate) = (self.id, None, Fate::Unknown);
-        let first = ask.clone();
+        let mut first = ask.clone();
+        let mut attempts = lesson::attempts(lesson::kind(&ask));
         let entry = Entry { number, client, namespace, actor, ask, call, ret, fate };
         self.stage.oracle().begin(entry);
         self.tell(namespace, actor, number, || words::ask(&first));
-        let mut perhaps = false;
         loop {
             let lesson = self.attempt(namespace, actor, &first).await;
             if self.stage.world().is_over() {
                 return None;
             }
+            let now = understudy_plan::Instant(self.stage.world().now());
+            match attempts.heard(lesson.heard(), now, 0) {
+                Step::Again { rename: true, .. } => first = self.renamed(first),
+                Step::Again { rename: false, .. } | Step::Settled => {}
+                Step::GiveUp(certainty) => return self.give_up(namespace, actor, certainty),
+            }
+            // Hastier than a client that waits as the plan says: more happens in less time.
             let pause = match lesson {
                 Lesson::Known(fate) => {
                     self.remember(namespace, actor, &fate);
@@ -256,28 +256,42 @@ impl Client {
                     return Some(fate);
                 }
                 Lesson::NotNow(pause) => pause,
-                Lesson::Perhaps => {
-                    perhaps = true;
-                    Duration::from_millis(self.rng.below(30))
-                }
+                Lesson::Perhaps => Duration::from_millis(self.rng.below(30)),
             };
             let calm = self.stage.world().is_calm();
             if !calm && self.rng.ppm(self.plan.abandon_ppm) {
-                let fate = if perhaps { "unknown" } else { "did not happen" };
-                self.tell(namespace, actor, number, || format!("gives up: {fate}"));
-                if !perhaps {
-                    let ret = self.stage.world().tick();
-                    self.stage.oracle().end(number, ret, Fate::DidNotHappen);
-                }
-                return None;
+                return self.give_up(namespace, actor, attempts.certainty());
             }
             self.preferred = NodeId(self.rng.between(1, self.plan.nodes));
             self.stage.sleep(u64::try_from(pause.as_nanos()).unwrap_or(0)).await;
         }
     }
 
+    /// Tells what the pure half believes of an operation without a result; the judges hold it to that.
+    fn give_up(&self, namespace: usize, actor: u64, certainty: Certainty) -> Option<Fate> {
+        let fate = match certainty {
+            Certainty::Unknown => "unknown",
+            Certainty::Refused => "did not happen",
+        };
+        self.tell(namespace, actor, self.number, || format!("gives up: {fate}"));
+        if certainty == Certainty::Refused {
+            let ret = self.stage.world().tick();
+            self.stage.oracle().end(self.number, ret, Fate::DidNotHappen);
+        }
+        None
+    }
+
+    /// The same under another name. The client names its operations itself and stores keep these
+    /// names for longer than any run, so only a planted bug asks for it.
+    fn renamed(&mut self, ask: Ask) -> Ask {
+        match ask {
+            Ask::Write { operation, .. } => self.named(operation),
+            read => read,
+        }
+    }
+
     /// One request; now and then the same one to another node at the same time.
-    async fn attempt(&mut self, namespace: usize, actor: u64, ask: &Ask) -> Lesson {
+    async fn attempt(&mut self, namespace: usize, actor: u64, ask: &Ask) -> Lesson<Fate> {
         let is_write = matches!(ask, Ask::Write { .. });
         let to = self.preferred;
         let first = self.request(to, namespace, actor, ask);
@@ -311,7 +325,7 @@ impl Client {
         async move { stage.ask(asker, to, timeout, body).await }
     }
 
-    fn learn(&mut self, ask: &Ask, heard: Heard) -> Lesson {
+    fn learn(&mut self, ask: &Ask, heard: Heard) -> Lesson<Fate> {
         let soon = Duration::from_millis(self.rng.below(40));
         let response = match heard {
             Heard::NotConnected => return Lesson::NotNow(soon),

@@ -153,7 +153,10 @@ fn keep_panics() {
 
 fn run_here(schedule: &Schedule, options: Options) -> Report {
     #[cfg(sim_mutant)]
-    understudy_core::mutant::Mutant::plant(schedule.mutant());
+    {
+        understudy_core::mutant::Mutant::plant(schedule.mutant());
+        understudy_plan::mutant::plant(schedule.mutant().map(|mutant| mutant.name()));
+    }
     let seed = schedule.seed().child("madsim").0;
     let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
     runtime.block_on(play(schedule.clone(), options))

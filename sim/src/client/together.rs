@@ -10,47 +10,52 @@ use understudy_core::{
     Answer, Failure, NodeId, OpId, Operation, Outcome, Refusal, Request, Work, Write,
 };
 
+use understudy_plan::{Certainty, Instant, Kind, Step};
+
 use super::Client;
+use super::lesson::{self, Lesson};
 use crate::checks::{answers_fit_questions, one_outcome_per_op};
 use crate::history::{self, Ask, Entry, Fate};
 use crate::words;
 use crate::world::{Asker, Heard};
-
-/// What one attempt tells.
-enum Lesson {
-    Known(Result<Vec<Outcome>, Refusal>),
-    NotNow,
-    Perhaps,
-}
 
 impl Client {
     /// One batch, from its first attempt to its fate.
     pub(super) async fn perform_together(
         &mut self,
         namespace: usize,
-        op: OpId,
+        mut op: OpId,
         writes: Vec<(u64, Operation)>,
     ) {
         let numbers = self.begin_together(namespace, &op, &writes);
-        let (mut perhaps, mut was_answered) = (false, false);
+        let mut attempts = lesson::attempts(Kind::Write);
+        let mut was_answered = false;
         let fates = loop {
-            match self.attempt_together(namespace, &op, &writes).await {
-                Lesson::Known(outcome) => {
-                    was_answered = true;
-                    break fates(outcome, writes.len());
+            let lesson = self.attempt_together(namespace, &op, &writes).await;
+            let now = Instant(self.stage.world().now());
+            let mut given_up = match attempts.heard(lesson.heard(), now, 0) {
+                Step::GiveUp(certainty) => Some(certainty),
+                Step::Again { rename: true, .. } => {
+                    op = self.next_name();
+                    None
                 }
-                Lesson::NotNow => {}
-                Lesson::Perhaps => perhaps = true,
+                Step::Again { rename: false, .. } | Step::Settled => None,
+            };
+            if let Lesson::Known(outcome) = lesson {
+                was_answered = true;
+                break fates(outcome, writes.len());
             }
             if self.stage.world().is_over() {
                 return;
             }
             let calm = self.stage.world().is_calm();
-            if !calm && self.rng.ppm(self.plan.abandon_ppm) {
-                if perhaps {
-                    return;
-                }
-                break vec![Fate::DidNotHappen; writes.len()];
+            if given_up.is_none() && !calm && self.rng.ppm(self.plan.abandon_ppm) {
+                given_up = Some(attempts.certainty());
+            }
+            match given_up {
+                None => {}
+                Some(Certainty::Unknown) => return,
+                Some(Certainty::Refused) => break vec![Fate::DidNotHappen; writes.len()],
             }
             self.preferred = NodeId(self.rng.between(1, self.plan.nodes));
             let pause = self.rng.below(40_000_000);
@@ -112,9 +117,9 @@ impl Client {
         namespace: usize,
         op: &OpId,
         writes: &[(u64, Operation)],
-    ) -> Lesson {
+    ) -> Lesson<Result<Vec<Outcome>, Refusal>> {
         let response = match self.ask_together(namespace, op, writes).await {
-            Heard::NotConnected => return Lesson::NotNow,
+            Heard::NotConnected => return Lesson::NotNow(Duration::ZERO),
             Heard::Reset | Heard::Silence => return Lesson::Perhaps,
             Heard::Response(response) => response,
         };
@@ -127,7 +132,7 @@ impl Client {
             Ok(Answer::Done { outcome, .. }) => outcome,
             Err(Failure::Refused(refusal)) => Outcome::Refused(refusal),
             Err(Failure::Unknown) => return Lesson::Perhaps,
-            Ok(_) | Err(_) => return Lesson::NotNow,
+            Ok(_) | Err(_) => return Lesson::NotNow(Duration::ZERO),
         };
         let heard = self.stage.oracle().heard(op, &outcome);
         if let Err(violation) = heard {
