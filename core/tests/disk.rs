@@ -117,3 +117,24 @@ fn a_hand_over_whose_message_is_lost_ends_in_an_election() {
     assert_ne!(next, leader);
     world.write(next, put("b", "1")).unwrap();
 }
+
+/// What is written to a file whose name may go away is lost with it, also when a later sync of the
+/// folder reports success.
+#[test]
+fn a_node_whose_folder_could_not_be_synced_ends() {
+    let mut world = World::new(3, 35);
+    let leader = world.elect();
+    world.write(leader, put("a", "1")).unwrap();
+    let node = (leader + 1) % 3;
+    world.crash(node);
+    world.restart(node);
+    // Its first step makes the next segment.
+    world.fail_folder(node);
+    world.settle();
+    assert!(world.replica(node).status().fatal);
+    world.write(leader, put("a", "2")).unwrap();
+    world.crash(node);
+    world.restart(node);
+    world.settle();
+    assert_eq!(world.group(node).state_hash, world.group(leader).state_hash);
+}

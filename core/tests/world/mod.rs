@@ -53,6 +53,7 @@ struct Node {
     backend: MemoryBackend,
     disk_fails: bool,
     store_fails: bool,
+    folder_fails: bool,
     /// Writes that do not complete until the disk is let go on.
     disk_held: Option<Vec<(IoId, u64, Vec<u8>)>>,
     inbox: VecDeque<Input>,
@@ -181,6 +182,7 @@ impl World {
                 backend: MemoryBackend::default(),
                 disk_fails: false,
                 store_fails: false,
+                folder_fails: false,
                 disk_held: None,
                 inbox,
                 boots: 0,
@@ -242,6 +244,7 @@ impl World {
         node.replica = None;
         node.disk_held = None;
         node.store_fails = false;
+        node.folder_fails = false;
         node.inbox.clear();
     }
 
@@ -358,6 +361,11 @@ impl World {
 
     pub fn fail_disk(&mut self, at: usize) {
         self.nodes[at].disk_fails = true;
+    }
+
+    /// Until the node crashes the names of its files do not become durable.
+    pub fn fail_folder(&mut self, at: usize) {
+        self.nodes[at].folder_fails = true;
     }
 
     /// Until the node crashes its store takes no writes; reads it answers.
@@ -481,6 +489,9 @@ impl World {
             Effect::Files { io, ops } => {
                 let node = &mut self.nodes[at];
                 let result = node.disk.apply(&ops);
+                let syncs = ops.iter().any(|op| matches!(op, DiskOp::SyncFolder { .. }));
+                let lost = IoFailed { lost_names: true, ..IoFailed::new("input/output error") };
+                let result = if node.folder_fails && syncs { Err(lost) } else { result };
                 node.inbox.push_back(Input::Files { io, result });
             }
             Effect::FileRead { io, file, offset, length } => {
