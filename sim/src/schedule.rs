@@ -256,7 +256,7 @@ fn draw_jobs(
             6..8 => Level::Session,
             _ => Level::Eventual,
         };
-        let what = match rng.below(100) {
+        let what = match rng.below(108) {
             0..22 => What::Put,
             22..34 => What::Create,
             34..42 => What::Update(Expect::Any),
@@ -265,9 +265,9 @@ fn draw_jobs(
             60..65 => What::CompareAndSwap(Expect::Absent),
             65..70 => What::Delete(Expect::Any),
             70..75 => What::Delete(expect),
-            75..83 => What::Batch,
-            83..94 => What::Read(level),
-            _ => What::Scan(level),
+            75..92 => What::Read(level),
+            92..100 => What::Scan(level),
+            _ => What::Batch,
         };
         Job { client, job, think_ns, namespace, actor, what }
     })
