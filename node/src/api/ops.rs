@@ -89,6 +89,7 @@ pub async fn write_atomic(
 }
 
 /// Changes several actors, each for itself and side by side, each under a name that follows from `op`.
+/// A delete is answered with what was there while there is room in the answer, then without.
 ///
 /// # Errors
 /// A problem when there are none or too many.
@@ -104,7 +105,21 @@ pub async fn write_each(
         let op = op.as_ref().map(|op| op.item(place));
         write(api, namespace.clone(), op, one, wait)
     });
-    Ok(stream::iter(writes).buffered(limits::BATCH_CONCURRENCY).collect().await)
+    let mut writes = stream::iter(writes).buffered(limits::BATCH_CONCURRENCY);
+    let (mut done, mut bytes) = (Vec::new(), 0);
+    while let Some(mut result) = writes.next().await {
+        if let Ok(Done { outcome, .. }) = &mut result
+            && let Outcome::Deleted { record, sequence } = outcome
+        {
+            if bytes > limits::BATCH_ANSWER_BYTES_SOFT {
+                *outcome = Outcome::Removed { token: record.token, sequence: *sequence };
+            } else {
+                bytes += record.bytes();
+            }
+        }
+        done.push(result);
+    }
+    Ok(done)
 }
 
 async fn carry_out(

@@ -96,6 +96,54 @@ fn operations_of_another_batch_stand_for_themselves() {
     });
 }
 
+/// A thousand deleted documents of a mebibyte would fit into no answer.
+#[test]
+fn deletes_of_a_batch_say_what_was_there_while_there_is_room() {
+    let world = World::start(1);
+    let large = format!("\"{}\"", "x".repeat(900_000));
+    let ids: Vec<String> = (0..5).map(|n| format!("large/{n}")).collect();
+    let fill = || {
+        for id in &ids {
+            let path = format!("{ACTORS}/{}", id.replace('/', "%2F"));
+            assert_eq!(ask(world.api(0), "PUT", &path, &[], large.as_bytes()).status, 201);
+        }
+    };
+    fill();
+    let operations: Vec<Value> = ids.iter().map(|id| json!({ "op": "delete", "id": id })).collect();
+    let batch = json!({ "atomic": false, "operations": operations });
+    let answer = post(world.api(0), "batchWrite", &[], &batch);
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results[0]["deleted"]["value"].as_str().unwrap().len(), 900_000);
+    assert!(results[4]["deleted"].is_null() && results[4]["removed"] == true);
+    assert!(answer.to_string().len() < 4 * 1024 * 1024);
+
+    fill();
+    block_on(async {
+        // One that takes what gRPC clients take by themselves.
+        let mut client = actors(world.api(0)).await;
+        let operations = ids.iter().map(|id| BatchOperation {
+            id: id.clone(),
+            kind: Some(batch_operation::Kind::Delete(Default::default())),
+        });
+        let batch = BatchWriteRequest {
+            namespace: "default".to_owned(),
+            atomic: Some(false),
+            operations: operations.collect(),
+            ..Default::default()
+        };
+        let results = client.batch_write(batch).await.unwrap().into_inner().results;
+        assert!(matches!(results[0].result, Some(batch_write_result::Result::Deleted(_))));
+        let Some(batch_write_result::Result::Removed(removed)) = &results[4].result else {
+            panic!("{:?}", results[4])
+        };
+        assert_eq!((removed.id.as_str(), &removed.token.is_some()), ("large/4", &true));
+    });
+    for id in &ids {
+        let path = format!("{ACTORS}/{}", id.replace('/', "%2F"));
+        assert_eq!(ask(world.api(0), "GET", &path, &[], b"").status, 404);
+    }
+}
+
 #[test]
 fn a_scan_goes_through_all_actors_in_order() {
     let world = World::start(3);
