@@ -77,8 +77,8 @@ pub const BATCH_BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
 pub const BATCH_READS_MAX: usize = 1000;
 /// Operations of one batch that are under way at once.
 pub const BATCH_CONCURRENCY: usize = 128;
-/// Bytes of documents in the answer to a batch, read or deleted (soft: the one that crosses it still goes in). gRPC
-/// clients take 4 MiB unless told otherwise.
+/// Bytes of documents, read or deleted, in the answer to a batch (soft: the one that crosses it still
+/// goes in). gRPC clients take 4 MiB unless told otherwise.
 pub const BATCH_ANSWER_BYTES_SOFT: usize = 2 * 1024 * 1024;
 /// Answers shorter than this are not compressed.
 pub const COMPRESS_BYTES_MIN: u64 = 1024;

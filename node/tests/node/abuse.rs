@@ -10,7 +10,7 @@ use understudy_node::limits;
 use understudy_proto::v1::pipeline_call::Call;
 use understudy_proto::v1::*;
 
-use crate::grpc::{actors, block_on, content, put, read};
+use crate::grpc::{actors, answers, block_on, content, put, read};
 use crate::world::{PATIENCE, World, ask, eventually, raw};
 
 const ACTOR: &str = "/v1/namespaces/default/actors/a";
@@ -111,14 +111,7 @@ fn a_half_closed_connection_still_gets_its_answer() {
             timeout_ms: 0,
             call: Some(Call::Put(put(&format!("{number}"), "1"))),
         });
-        let message = PipelineRequest { calls: calls.collect() };
-        let stream = futures_util::stream::iter([message]);
-        let mut answers = client.pipeline(stream).await.unwrap().into_inner();
-        let mut count = 0;
-        while let Some(message) = answers.message().await.unwrap() {
-            count += message.answers.len();
-        }
-        assert_eq!(count, 500);
+        assert_eq!(answers(&mut client, calls.collect()).await, 500);
     });
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use understudy_proto::v1::actors_client::ActorsClient;
 use understudy_proto::v1::*;
 
-use crate::grpc::{actors, assert_refused, block_on, connect, content, put, read};
+use crate::grpc::{actors, answers, assert_refused, block_on, connect, content, put, read};
 use crate::world::{World, ask, eventually};
 
 const ACTORS: &str = "/v1/namespaces/default/actors";
@@ -120,7 +120,7 @@ fn deletes_of_a_batch_say_what_was_there_while_there_is_room() {
     fill();
     block_on(async {
         // One that takes what gRPC clients take by themselves.
-        let mut client = actors(world.api(0)).await;
+        let mut client = ActorsClient::new(connect(world.api(0)).await);
         let operations = ids.iter().map(|id| BatchOperation {
             id: id.clone(),
             kind: Some(batch_operation::Kind::Delete(Default::default())),
@@ -136,7 +136,7 @@ fn deletes_of_a_batch_say_what_was_there_while_there_is_room() {
         let Some(batch_write_result::Result::Removed(removed)) = &results[4].result else {
             panic!("{:?}", results[4])
         };
-        assert_eq!((removed.id.as_str(), &removed.token.is_some()), ("large/4", &true));
+        assert_eq!((removed.id.as_str(), removed.token.is_some()), ("large/4", true));
     });
     for id in &ids {
         let path = format!("{ACTORS}/{}", id.replace('/', "%2F"));
@@ -297,14 +297,7 @@ fn a_namespace_of_large_documents_is_scanned_by_any_client() {
             };
             PipelineCall { number, timeout_ms: 0, call: Some(call) }
         });
-        let message = PipelineRequest { calls: calls.collect() };
-        let stream = futures_util::stream::iter([message]);
-        let mut answers = client.pipeline(stream).await.unwrap().into_inner();
-        let mut count = 0;
-        while let Some(message) = answers.message().await.unwrap() {
-            count += message.answers.len();
-        }
-        assert_eq!(count, 8);
+        assert_eq!(answers(&mut client, calls.collect()).await, 8);
     });
 }
 

@@ -36,6 +36,17 @@ pub async fn actors(api: &str) -> ActorsClient<Channel> {
     ActorsClient::new(connect(api).await).max_decoding_message_size(64 * 1024 * 1024)
 }
 
+/// How many answers come to these calls, sent in one message down a stream that is then closed.
+pub async fn answers(client: &mut ActorsClient<Channel>, calls: Vec<PipelineCall>) -> usize {
+    let stream = futures_util::stream::iter([PipelineRequest { calls }]);
+    let mut answers = client.pipeline(stream).await.unwrap().into_inner();
+    let mut count = 0;
+    while let Some(message) = answers.message().await.unwrap() {
+        count += message.answers.len();
+    }
+    count
+}
+
 pub fn content(value: impl Into<Vec<u8>>) -> Option<Content> {
     Some(Content { value: value.into().into(), ..Content::default() })
 }

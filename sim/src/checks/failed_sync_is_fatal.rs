@@ -6,8 +6,7 @@ use understudy_core::NodeId;
 use super::Violation;
 
 /// `node` took a step to its end. `heard_failure`: a failed sync of the log or of a folder was among
-/// its inputs; `gave_up`:
-/// `Fatal` was among its effects.
+/// its inputs; `gave_up`: `Fatal` was among its effects.
 ///
 /// # Errors
 /// It goes on.
