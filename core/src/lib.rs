@@ -27,6 +27,7 @@ macro_rules! planted {
 
 mod apply;
 pub mod backend;
+pub mod change;
 pub mod codec;
 pub mod command;
 pub mod config;
@@ -58,6 +59,9 @@ pub mod store;
 pub mod types;
 mod wal;
 
+pub use change::{
+    Change, ChangeKind, Changes, ChangesQuery, EventId, Lineage, ResumeToken, Scanned, Since,
+};
 pub use command::{Batch, Command, Due, Expected, Operation, Outcome, Refusal, Work, Write};
 pub use config::{ClusterConfig, LogSizes, Storage, Timing};
 pub use content::{Content, Metadata, Record, Ttl};

@@ -54,6 +54,22 @@ pub const SCAN_RECORDS_MAX: usize = 1_000;
 /// Bytes of the actors on one page of a scan (soft: the one that crosses it still goes in). A page
 /// fits into the 4 MiB that gRPC clients take unless told otherwise.
 pub const SCAN_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Changes on one page of the change stream.
+pub const CHANGES_MAX: usize = 1_000;
+/// Bytes of the changes on one page (soft: the one that crosses it still goes in).
+pub const CHANGES_BYTES_MAX: usize = 1024 * 1024;
+/// Changes of one shard that a node keeps ready for subscribers that are level; others read what the
+/// store retains.
+pub const TAIL_CHANGES_MAX: usize = 10_000;
+/// Bytes of those.
+pub const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Changes that wait for one subscriber: beyond it `disconnect` ends, and `conflate` and `pause` read
+/// no further.
+pub const SUBSCRIBER_CHANGES_MAX: usize = 1_000;
+/// Bytes of those that `conflate` keeps.
+pub const SUBSCRIBER_BYTES_MAX: usize = 1024 * 1024;
+/// Id prefixes of one filter.
+pub const FILTER_PREFIXES_MAX: usize = 64;
 /// Questions of peers about consensus that one group works on at once; further ones are dropped,
 /// as a network would.
 pub const QUESTIONS_MAX: usize = 256;

@@ -85,7 +85,7 @@ impl fmt::Display for OpId {
     }
 }
 
-fn hyphenated(f: &mut fmt::Formatter<'_>, uuid: u128) -> fmt::Result {
+pub(crate) fn hyphenated(f: &mut fmt::Formatter<'_>, uuid: u128) -> fmt::Result {
     // Without the formatting machinery: every acknowledgement says its name.
     let mut text = [b'-'; 36];
     let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
