@@ -10,6 +10,8 @@
 //! one to the other, both ways, between any two changes.
 
 mod conflate;
+#[cfg(test)]
+mod model;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
