@@ -346,6 +346,11 @@ impl Subscription {
         self.lineage.map(|lineage| ResumeToken { lineage, sequence: self.at, scanned })
     }
 
+    /// Whether it is known where it begins.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     fn go_on(&mut self, tail: &Tail, batch: &mut Batch) {
         if !self.is_open {
             self.asked = Some(self.opening());
