@@ -14,6 +14,8 @@ mod conflate;
 mod model;
 mod snapshot;
 #[cfg(test)]
+mod stored;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::fmt;

@@ -13,33 +13,33 @@ use crate::types::{Json, Token, Version};
 
 type Rows = OrdMap<ActorId, Record>;
 
-const LINEAGE: Lineage = Lineage(77);
+pub(super) const LINEAGE: Lineage = Lineage(77);
 const IDS: [&str; 8] = ["a", "a/1", "a/2", "b", "b/1", "c", "ca", "d"];
 
 /// What the log holds: every state, every change, and which changes were forgotten when.
-struct Shard {
+pub(super) struct Shard {
     states: Vec<Rows>,
-    changes: Vec<Change>,
-    compacted: BTreeMap<Sequence, Sequence>,
+    pub changes: Vec<Change>,
+    pub compacted: BTreeMap<Sequence, Sequence>,
 }
 
 /// One replica: how much it has applied, and what its node has heard of that.
-struct Replica {
+pub(super) struct Replica {
     applied: Sequence,
-    tail: Tail,
+    pub tail: Tail,
 }
 
 impl Shard {
-    fn new() -> Shard {
+    pub fn new() -> Shard {
         let (states, changes) = (vec![Rows::new()], Vec::new());
         Shard { states, changes, compacted: BTreeMap::new() }
     }
 
-    fn last(&self) -> Sequence {
+    pub fn last(&self) -> Sequence {
         Sequence(self.changes.len() as u64)
     }
 
-    fn state(&self, at: Sequence) -> &Rows {
+    pub fn state(&self, at: Sequence) -> &Rows {
         &self.states[at.0 as usize]
     }
 
@@ -53,23 +53,33 @@ impl Shard {
         self.changes.get(after.0 as usize..upto.0 as usize).unwrap_or_default()
     }
 
-    fn write(&mut self, rng: &mut Rng) {
+    /// Writes an actor anew.
+    pub fn put(&mut self, id: &str) {
+        let next = self.last().0 + 1;
+        let token = Token { created: Sequence(1), version: Version(next) };
+        let record = Record::plain(token, Json::new(next.to_string().into_bytes()));
+        self.change(ActorId::new(id).unwrap(), Some(record));
+    }
+
+    /// Deletes an actor, if it is there.
+    pub fn delete(&mut self, id: &str) {
+        let id = ActorId::new(id).unwrap();
+        if self.state(self.last()).contains_key(&id) {
+            self.change(id, None);
+        }
+    }
+
+    fn change(&mut self, id: ActorId, after: Option<Record>) {
         let (mut rows, next) = (self.state(self.last()).clone(), self.last().0 + 1);
-        let id = ActorId::new(IDS[rng.below(8) as usize]).unwrap();
-        let before = rows.get(&id).cloned();
-        let after = (before.is_none() || rng.below(3) > 0).then(|| {
-            let token = Token { created: Sequence(1), version: Version(next) };
-            Record::plain(token, Json::new(next.to_string().into_bytes()))
-        });
+        let before = match &after {
+            Some(record) => rows.insert(id.clone(), record.clone()),
+            None => rows.remove(&id),
+        };
         let kind = match (&before, &after) {
             (None, _) => ChangeKind::Create,
             (Some(_), Some(_)) => ChangeKind::Update,
             (Some(_), None) => ChangeKind::Delete,
         };
-        match &after {
-            Some(record) => drop(rows.insert(id.clone(), record.clone())),
-            None => drop(rows.remove(&id)),
-        }
         self.states.push(rows);
         self.changes.push(Change::from(Fields {
             sequence: Sequence(next),
@@ -85,13 +95,13 @@ impl Shard {
 }
 
 impl Replica {
-    fn new(applied: Sequence) -> Replica {
+    pub fn new(applied: Sequence) -> Replica {
         let mut tail = Tail::default();
         tail.push(applied, Vec::new());
         Replica { applied, tail }
     }
 
-    fn apply(&mut self, shard: &Shard, upto: Sequence) {
+    pub fn apply(&mut self, shard: &Shard, upto: Sequence) {
         self.applied = self.applied.max(upto);
         if self.tail.last() < self.applied {
             let changes = shard.between(self.tail.last(), self.applied).to_vec();
@@ -100,7 +110,7 @@ impl Replica {
     }
 
     /// Installs a snapshot.
-    fn jump(&mut self, upto: Sequence) {
+    pub fn jump(&mut self, upto: Sequence) {
         self.applied = self.applied.max(upto);
         self.tail.push(self.applied, Vec::new());
     }
@@ -116,6 +126,29 @@ impl Replica {
         self.applied >= min
     }
 
+    /// Answers with a page of at most `limit`, if it can answer.
+    pub fn answer(
+        &mut self,
+        shard: &Shard,
+        ask: Ask,
+        limit: usize,
+        subscription: &mut Subscription,
+    ) -> bool {
+        let (Ask::Changes { level, .. } | Ask::Page { level, .. }) = &ask;
+        if !self.reaches(shard, *level) {
+            return false;
+        }
+        match ask {
+            Ask::Changes { query, .. } => {
+                subscription.answered_changes(self.changes(shard, query, limit));
+            }
+            Ask::Page { scan, .. } => {
+                subscription.answered_page(self.page(shard, &scan, limit), self.applied);
+            }
+        }
+        true
+    }
+
     fn changes(&self, shard: &Shard, query: ChangesQuery, limit: usize) -> Changes {
         let first = shard.first(self.applied);
         let after = match query.since {
@@ -127,7 +160,7 @@ impl Replica {
                 Sequence((first.0 - 1 + before).saturating_sub(u64::from(before == 0)))
             }
         };
-        let page = if after.0 + 1 < first.0 { &[] } else { shard.between(after, self.applied) };
+        let page = if after.0 < first.0 - 1 { &[] } else { shard.between(after, self.applied) };
         let changes = page.iter().take(query.limit().min(limit)).cloned().collect();
         Changes { lineage: LINEAGE, first, after, changes }
     }
@@ -160,7 +193,7 @@ impl World {
     fn new(seed: u64) -> World {
         let mut rng = Seed(seed).rng();
         let mut shard = Shard::new();
-        (0..rng.below(40)).for_each(|_| shard.write(&mut rng));
+        (0..rng.below(40)).for_each(|_| write(&mut shard, &mut rng));
         let mut replica = || Replica::new(Sequence(rng.below(shard.last().0 + 1)));
         let replicas = [replica(), replica()];
         let start = match rng.below(8) {
@@ -196,7 +229,7 @@ impl World {
             match self.rng.below(100) {
                 0..25 => {
                     let count = self.rng.between(1, 4);
-                    (0..count).for_each(|_| self.shard.write(&mut self.rng));
+                    (0..count).for_each(|_| write(&mut self.shard, &mut self.rng));
                 }
                 25..40 => {
                     let upto = Sequence(self.rng.between(self.replicas[replica].applied.0, last.0));
@@ -208,7 +241,8 @@ impl World {
                 }
                 42..44 => {
                     let upto = Sequence(self.rng.below(last.0 + 1));
-                    self.shard.compacted.insert(last, upto);
+                    let compacted = self.shard.compacted.entry(last).or_default();
+                    *compacted = upto.max(*compacted);
                 }
                 44..54 => self.grant(),
                 54..57 => self.restart(),
@@ -263,24 +297,11 @@ impl World {
 
     fn answer(&mut self) {
         let Some(ask) = self.ask.clone() else { return };
-        let replica = &mut self.replicas[self.at];
-        let (Ask::Changes { level, .. } | Ask::Page { level, .. }) = &ask;
-        if !replica.reaches(&self.shard, *level) {
-            return;
+        let (limit, replica) = (self.rng.between(1, 12), &mut self.replicas[self.at]);
+        if replica.answer(&self.shard, ask, limit as usize, &mut self.subscription) {
+            self.ask = None;
+            self.open();
         }
-        self.ask = None;
-        let limit = self.rng.between(1, 12) as usize;
-        match ask {
-            Ask::Changes { query, .. } => {
-                let changes = replica.changes(&self.shard, query, limit);
-                self.subscription.answered_changes(changes);
-            }
-            Ask::Page { scan, .. } => {
-                let page = replica.page(&self.shard, &scan, limit);
-                self.subscription.answered_page(page, replica.applied);
-            }
-        }
-        self.open();
     }
 
     /// Once it is known where it begins, the consumer has the state there, unless it will be told.
@@ -412,6 +433,11 @@ fn is_told(token: &ResumeToken, id: &ActorId) -> bool {
         Some(Scanned::Nothing) => false,
         Some(Scanned::UpTo(last)) => id <= last,
     }
+}
+
+fn write(shard: &mut Shard, rng: &mut Rng) {
+    let id = IDS[rng.below(8) as usize];
+    if rng.below(3) > 0 { shard.put(id) } else { shard.delete(id) }
 }
 
 fn random_filter(rng: &mut Rng) -> Filter {
