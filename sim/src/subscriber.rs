@@ -229,8 +229,9 @@ impl Subscriber {
         let is_right = match start {
             Start::Now => self.acked <= at,
             Start::Time(from) => {
-                time(at.0).is_none_or(|before| before < *from)
-                    && time(at.0 + 1).is_none_or(|first| first >= *from)
+                let is_end = self.acked <= at;
+                let first = time(at.0 + 1).is_none_or(|first| first >= *from);
+                time(at.0).is_none_or(|before| before < *from) && (first || is_end)
             }
             Start::Beginning | Start::After(_) | Start::Resume(_) => true,
         };
@@ -340,7 +341,10 @@ impl Subscriber {
             self.connect();
         } else if self.rng.ppm(3_000) {
             let filter = Wish::filter(&mut self.rng);
-            // What was not delivered yet is of the new one.
+            // It holds from where the subscription is, which may be further than the consumer knows.
+            if let Some(mark) = self.subscription.progress() {
+                self.hear(vec![mark]);
+            }
             self.subscription.set_filter(filter.clone());
             self.wish.filter = filter.clone();
             self.wish.whole = false;

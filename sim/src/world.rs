@@ -504,7 +504,7 @@ impl World {
 
     /// The node's life: another one after every death and every start.
     pub fn life_of(&self, node: NodeId) -> u64 {
-        self.nodes[place(node)].life
+        self.nodes.get(place(node)).map_or(0, |node| node.life)
     }
 
     /// Subscribers that have not heard everything yet.
@@ -522,7 +522,7 @@ impl World {
 
     /// Whether the node runs.
     pub fn is_up(&self, node: NodeId) -> bool {
-        self.nodes[place(node)].is_up()
+        self.nodes.get(place(node)).is_some_and(Node::is_up)
     }
 
     /// The newest changes of a group at a node, for subscribers.

@@ -24,6 +24,8 @@ pub struct Hearing {
     rows: BTreeMap<ActorId, Record>,
     /// Its rows are those of the wanted actors, up to where the snapshot has come.
     whole: bool,
+    /// What it wants is the same since here.
+    since: Sequence,
     /// The last change of each actor that it heard.
     last: BTreeMap<ActorId, Sequence>,
     /// Items heard.
@@ -66,7 +68,8 @@ impl Hearing {
     /// there, none.
     pub fn begin(filter: Filter, policy: Policy, token: ResumeToken, whole: bool) -> Hearing {
         let (rows, last, heard) = Default::default();
-        Hearing { filter, policy, token, rows, whole, last, heard }
+        let since = token.sequence;
+        Hearing { filter, policy, token, rows, whole, since, last, heard }
     }
 
     /// Where it is.
@@ -74,9 +77,10 @@ impl Hearing {
         &self.token
     }
 
-    /// It wants something else from now on: what it holds is no state any more.
+    /// It wants something else from where it is: what it holds is no state any more.
     pub fn refilter(&mut self, filter: Filter) {
         self.filter = filter;
+        self.since = self.token.sequence;
         self.whole = false;
     }
 
@@ -161,7 +165,8 @@ impl Hearing {
             return violation(format!("heard {change:?} and never {lost:?}"));
         }
         // Those of the actor that it has not heard; some of them may be before where it is.
-        let from = self.last.get(&change.id).copied().unwrap_or(self.token.sequence);
+        let heard = self.last.get(&change.id).copied().unwrap_or_default();
+        let from = heard.max(self.since);
         let mine = told.between(from, change.sequence).filter(|earlier| earlier.id == change.id);
         let left_out: Vec<_> = mine.filter(|earlier| self.filter.wants(earlier)).collect();
         let first = left_out.first().unwrap_or(&change);
