@@ -48,7 +48,9 @@ fn measure(actors: u64, id: impl Fn(u64) -> u64) {
             Command::one(op, id, Operation::Put { content })
         });
         let time = Timestamp(1_700_000_000_000 + 3 * from);
-        let batch = Batch { time, commands: commands.collect(), due: [].into() };
+        // As a leader does.
+        let compact = store.too_many_changes(64 * 1024 * 1024).unwrap_or_default();
+        let batch = Batch { time, commands: commands.collect(), due: [].into(), compact };
         store.apply(LogPosition { term: 1, index }, Some(&batch));
         index += 1;
     };

@@ -86,22 +86,26 @@ pub fn apply(operation: &Operation, row: Option<&Record>, turn: Turn) -> (Outcom
 /// What a batch leaves of each actor that it touches.
 pub type Rows<'a> = BTreeMap<&'a ActorId, Option<Record>>;
 
-/// The outcomes of all of `writes` in order, each on what those before it left, and the rows after
-/// them; or why nothing of it happens.
+/// What one operation of a batch made of an actor: what it held before, and since.
+pub type Step<'a> = (&'a ActorId, Option<Record>, Option<Record>);
+
+/// The outcomes of all of `writes` in order, each on what those before it left, what each did, and the
+/// rows after them; or why nothing of it happens.
 pub fn apply_all<'a>(
     writes: &'a [Write],
     found: impl Fn(&ActorId) -> Option<Record>,
     mut turn: Turn,
-) -> Result<(Vec<Outcome>, Rows<'a>), Refusal> {
+) -> Result<(Vec<Outcome>, Vec<Step<'a>>, Rows<'a>), Refusal> {
     let mut rows = Rows::new();
     let mut outcomes = Vec::with_capacity(writes.len());
+    let mut steps = Vec::with_capacity(writes.len());
     for (place, Write { id, operation }) in (0..).zip(writes) {
         let row = rows.entry(id).or_insert_with(|| found(id));
         let (outcome, after) = apply(operation, row.as_ref(), turn);
         match after {
             Row::Keep => {}
-            Row::Put(record) => *row = Some(record),
-            Row::Remove => *row = None,
+            Row::Put(record) => steps.push((id, row.replace(record.clone()), Some(record))),
+            Row::Remove => steps.push((id, row.take(), None)),
         }
         outcomes.push(match outcome {
             Outcome::Refused(refusal) => {
@@ -115,7 +119,7 @@ pub fn apply_all<'a>(
         });
         turn.next.0 += 1;
     }
-    Ok((outcomes, rows))
+    Ok((outcomes, steps, rows))
 }
 
 fn conflict(expected: Option<Expected>, found: &Record) -> Option<Refusal> {
@@ -233,7 +237,7 @@ mod tests {
             write("gone", put("6")),
             write("gone", delete()),
         ];
-        let (outcomes, rows) = apply_all(&writes, there, TURN).unwrap();
+        let (outcomes, steps, rows) = apply_all(&writes, there, TURN).unwrap();
         let (written, removed) = (
             |created, version, sequence| Outcome::Written {
                 token: token(created, version),
@@ -253,6 +257,19 @@ mod tests {
             removed(24, 1, 25),
         ];
         assert_eq!(outcomes, expected);
+        let held = |record: &Option<Record>| record.as_ref().map(|record| record.value().clone());
+        let steps: Vec<_> =
+            steps.iter().map(|(id, from, to)| (id.as_str(), held(from), held(to))).collect();
+        let some = |text| Some(json(text));
+        let told = [
+            ("new", None, some("2")),
+            ("there", some("1"), None),
+            ("there", None, some("2")),
+            ("new", some("2"), some("5")),
+            ("gone", None, some("6")),
+            ("gone", some("6"), None),
+        ];
+        assert_eq!(steps, told);
         let rows: Vec<_> = rows.into_iter().map(|(id, row)| (id.as_str(), row)).collect();
         let new = Record::plain(token(20, 2), json("5"));
         let again = Record::plain(token(22, 1), json("2"));

@@ -81,9 +81,7 @@ impl Change {
 }
 
 /// What happened to an actor.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// It was not there before.
     Create,
@@ -223,7 +221,7 @@ pub struct Changes {
 impl Changes {
     /// What was asked for is not retained any more, or not all of it.
     pub fn is_compacted(&self) -> bool {
-        self.after.0 + 1 < self.first.0
+        self.after.0 < self.first.0.saturating_sub(1)
     }
 
     /// Bytes of it in an answer, about.
@@ -327,9 +325,18 @@ mod tests {
             assert_eq!(text.parse(), Ok(token));
         }
         let wrong = [
-            "", "-", "1-2", "0000000000abcdef", "0000000000abcdef-", "0000000000abcdef-+1",
-            "+000000000abcdef-1", "0000000000abcdef-1-6", "0000000000abcdef-1-ff",
-            "0000000000abcdef-1-6161-", "0000000000abcdef-18446744073709551616", "\u{e9}",
+            "",
+            "-",
+            "1-2",
+            "0000000000abcdef",
+            "0000000000abcdef-",
+            "0000000000abcdef-+1",
+            "+000000000abcdef-1",
+            "0000000000abcdef-1-6",
+            "0000000000abcdef-1-ff",
+            "0000000000abcdef-1-6161-",
+            "0000000000abcdef-18446744073709551616",
+            "\u{e9}",
         ];
         for text in wrong {
             assert!(text.parse::<ResumeToken>().is_err(), "{text}");

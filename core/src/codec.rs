@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::limits;
 
 /// The first byte of everything encoded here.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 /// Bytes that are allocated for an encoded value before its size is known.
 const ROOM: usize = 512;

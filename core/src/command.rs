@@ -161,6 +161,8 @@ pub struct Batch {
     pub commands: Arc<[Command]>,
     /// Actors whose end has come, as their leader sees it; they are dealt with before the commands.
     pub due: Arc<[Due]>,
+    /// Changes up to this one are forgotten; 0 for none. Dealt with last.
+    pub compact: Sequence,
 }
 
 impl Batch {

@@ -24,6 +24,8 @@ pub struct ClusterConfig {
     pub timing: Timing,
     /// How much of the log there is.
     pub log: LogSizes,
+    /// How much of the change stream stays.
+    pub retention: Retention,
 }
 
 /// When the log is cut, and how much of it stays.
@@ -68,6 +70,43 @@ impl LogSizes {
             checkpoint_entries: 40,
             keep_entries: 8,
             keep_bytes: 4 * 1024,
+        }
+    }
+}
+
+/// Which changes stay for subscribers that are late, in each namespace (S0-093). The leader's setting
+/// counts; what is forgotten stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Bytes of changes, where rows are in memory: they are too.
+    pub memory_bytes: u64,
+    /// Bytes of changes, where rows are in a backend, about.
+    pub backend_bytes: u64,
+    /// How long a change stays, in committed time.
+    pub age: Duration,
+}
+
+impl Retention {
+    /// 64 MiB in memory, 1 GiB in a backend, seven days.
+    pub fn production() -> Retention {
+        Retention {
+            memory_bytes: 64 * 1024 * 1024,
+            backend_bytes: 1024 * 1024 * 1024,
+            age: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+
+    /// So few that a short run meets every edge: for tests and the simulator.
+    pub fn tiny() -> Retention {
+        let (memory_bytes, backend_bytes) = (16 * 1024, 16 * 1024);
+        Retention { memory_bytes, backend_bytes, age: Duration::from_secs(5) }
+    }
+
+    /// Bytes of changes for a namespace that is kept there.
+    pub fn bytes(&self, storage: Storage) -> u64 {
+        match storage {
+            Storage::Memory => self.memory_bytes,
+            Storage::Backend => self.backend_bytes,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::backend::WriteBatch;
+use crate::change::{Change, Changes};
 use crate::command::{Outcome, Refusal};
 use crate::disk::{DiskOp, FileName};
 use crate::event::Event;
@@ -73,6 +74,18 @@ pub enum Effect {
         request: RequestId,
         /// The answer.
         response: Response,
+    },
+    /// What a group's changes have come to: these, dense, behind `after`. They are in the store by
+    /// now, and no replica will ever tell them otherwise. Told of every change that is applied, in
+    /// order; also, with none, of where the group begins at a start, and of where an installed
+    /// snapshot has brought it: then `after` is not where the last one ended.
+    Changes {
+        /// The group.
+        group: GroupId,
+        /// The change before them.
+        after: Sequence,
+        /// In order; perhaps none.
+        changes: Vec<Change>,
     },
     /// Something worth a trace line or a counter.
     Event(Event),
@@ -155,6 +168,17 @@ pub enum Answer {
         /// As for a read.
         applied: u64,
         /// As for a read. To go on from it in a session makes the next page no older than this one.
+        sequence: Sequence,
+        /// As for a read.
+        age: Option<Duration>,
+    },
+    /// A page of changes.
+    Changes {
+        /// The page.
+        changes: Changes,
+        /// As for a read.
+        applied: u64,
+        /// As for a read: the last change that there is, on this page or behind it.
         sequence: Sequence,
         /// As for a read.
         age: Option<Duration>,
@@ -291,6 +315,7 @@ impl Answer {
             Found::Page(Page { records, more }) => {
                 Answer::Scan { records, more, applied, sequence, age }
             }
+            Found::Changes(changes) => Answer::Changes { changes, applied, sequence, age },
         }
     }
 
@@ -306,6 +331,7 @@ impl Answer {
             Answer::Done { op: OpId::Session { .. }, .. }
             | Answer::Session(_)
             | Answer::Read { .. }
+            | Answer::Changes { .. }
             | Answer::Scan { .. } => None,
         }
     }
@@ -314,7 +340,10 @@ impl Answer {
     pub fn token(&self) -> Option<Token> {
         match self {
             Answer::Done { outcome: Outcome::Written { token, .. }, .. } => Some(*token),
-            Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_) => None,
+            Answer::Done { .. }
+            | Answer::Scan { .. }
+            | Answer::Changes { .. }
+            | Answer::Session(_) => None,
             Answer::Read { record, .. } => record.as_ref().map(|record| record.token),
         }
     }
@@ -325,7 +354,9 @@ impl Answer {
         match self {
             Answer::Done { outcome, .. } => outcome.sequence(),
             Answer::Session(_) => None,
-            Answer::Read { sequence, .. } | Answer::Scan { sequence, .. } => Some(*sequence),
+            Answer::Read { sequence, .. }
+            | Answer::Scan { sequence, .. }
+            | Answer::Changes { sequence, .. } => Some(*sequence),
         }
     }
 

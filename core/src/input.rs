@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::{BackendError, Row};
+use crate::change::ChangesQuery;
 use crate::command::{Operation, Work, Write};
 use crate::message::Message;
 use crate::types::{ActorId, Boot, Namespace, OpId, Sequence};
@@ -120,6 +121,15 @@ pub enum Request {
         /// How fresh.
         level: ReadLevel,
     },
+    /// Read a page of changes, in the order in which they happened.
+    Changes {
+        /// The collection.
+        namespace: Namespace,
+        /// Which.
+        query: ChangesQuery,
+        /// How fresh.
+        level: ReadLevel,
+    },
 }
 
 impl Request {
@@ -129,6 +139,7 @@ impl Request {
             Request::Write { namespace, .. }
             | Request::Read { namespace, .. }
             | Request::Scan { namespace, .. }
+            | Request::Changes { namespace, .. }
             | Request::Session { namespace } => namespace,
         }
     }

@@ -63,7 +63,7 @@ pub use change::{
     Change, ChangeKind, Changes, ChangesQuery, EventId, Lineage, ResumeToken, Scanned, Since,
 };
 pub use command::{Batch, Command, Due, Expected, Operation, Outcome, Refusal, Work, Write};
-pub use config::{ClusterConfig, LogSizes, Storage, Timing};
+pub use config::{ClusterConfig, LogSizes, Retention, Storage, Timing};
 pub use content::{Content, Metadata, Record, Ttl};
 pub use disk::{DiskImage, DiskOp, FileName, MemoryDisk};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};

@@ -56,6 +56,10 @@ pub const SCAN_RECORDS_MAX: usize = 1_000;
 pub const SCAN_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Changes on one page of the change stream.
 pub const CHANGES_MAX: usize = 1_000;
+/// Shortest time between two looks for changes that are too old.
+pub const RETAIN_EVERY_MIN: Duration = Duration::from_millis(500);
+/// Changes that one entry may forget.
+pub const COMPACT_CHANGES_MAX: u64 = 128 * 1024;
 /// Bytes of the changes on one page (soft: the one that crosses it still goes in).
 pub const CHANGES_BYTES_MAX: usize = 1024 * 1024;
 /// Changes of one shard that a node keeps ready for subscribers that are level; others read what the
@@ -177,7 +181,8 @@ const _: () = {
     // Committed time stays a number of milliseconds.
     assert!(TTL_MAX.as_millis() < (1 << 48));
     assert!(ANSWER_BYTES_MAX + SCAN_BYTES_MAX + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
-    assert!(SNAPSHOT_CHUNK_BYTES + 2 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(SNAPSHOT_CHUNK_BYTES + 3 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(ANSWER_BYTES_MAX + CHANGES_BYTES_MAX + 3 * VALUE_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(BATCH_COMMANDS_MAX <= REQUESTS_MAX);
     assert!(HELLO_EVERY.as_nanos() * 4 < SHOWN_FOR.as_nanos());

@@ -1,7 +1,9 @@
-//! What a read looks at, and what it finds: one actor, or a page of them in the order of their ids.
+//! What a read looks at, and what it finds: one actor, a page of them in the order of their ids, or a
+//! page of changes in the order in which they happened.
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::{Changes, ChangesQuery, Since};
 use crate::limits;
 use crate::types::{ActorId, Record, Sequence};
 
@@ -12,6 +14,8 @@ pub enum Query {
     Actor(ActorId),
     /// A page of actors.
     Scan(Scan),
+    /// A page of changes.
+    Changes(ChangesQuery),
 }
 
 /// A page of the actors whose ids begin with a prefix, in the order of the ids' bytes.
@@ -41,6 +45,8 @@ pub enum Found {
     Actor(Option<Record>),
     /// The page.
     Page(Page),
+    /// The page of changes.
+    Changes(Changes),
 }
 
 /// What a query found, and in which state.
@@ -62,6 +68,7 @@ impl Query {
             Query::Scan(Scan { prefix, after, .. }) => {
                 prefix.len() + after.as_ref().map_or(0, |after| after.as_str().len())
             }
+            Query::Changes(_) => size_of::<ChangesQuery>(),
         }
     }
 
@@ -75,7 +82,20 @@ impl Query {
                     && ids.clone().is_sorted()
                     && ids.into_iter().all(|id| scan.wants(id))
             }
-            (Query::Actor(_), Found::Page(_)) | (Query::Scan(_), Found::Actor(_)) => false,
+            (Query::Changes(query), Found::Changes(found)) => {
+                let places = found.changes.iter().map(|change| change.sequence.0);
+                let is_asked = match query.since {
+                    Since::After(after) => found.after == after,
+                    Since::Time(_) | Since::Last => true,
+                };
+                let is_page = found.changes.len() <= query.limit() && is_asked;
+                let behind =
+                    places.zip(1..).all(|(place, n)| found.after.0.checked_add(n) == Some(place));
+                is_page && behind
+            }
+            (Query::Actor(_), Found::Page(_) | Found::Changes(_))
+            | (Query::Scan(_), Found::Actor(_) | Found::Changes(_))
+            | (Query::Changes(_), Found::Actor(_) | Found::Page(_)) => false,
         }
     }
 }
@@ -143,6 +163,7 @@ impl Found {
                     .map(|(id, record)| record_bytes(id, record))
                     .sum::<usize>()
             }
+            Found::Changes(changes) => changes.bytes(),
         }
     }
 }

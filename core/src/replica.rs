@@ -246,6 +246,7 @@ impl Replica {
             node.found();
             node.repair();
             node.groups.values().for_each(Group::expire);
+            node.groups.values().for_each(Group::retain);
             node.run();
             node.greet();
         });
@@ -614,6 +615,11 @@ impl Node {
             }
             Request::Scan { prefix, after, limit, level, .. } => {
                 let query = Query::Scan(Scan { prefix, after, limit });
+                room(query.bytes())?;
+                self.read(group, (request, deadline), query, level);
+            }
+            Request::Changes { query, level, .. } => {
+                let query = Query::Changes(query);
                 room(query.bytes())?;
                 self.read(group, (request, deadline), query, level);
             }

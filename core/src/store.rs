@@ -2,25 +2,28 @@
 //!
 //! All of it changes together, entry by entry; nothing of it may exist without the rest.
 
-use imbl::OrdMap;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use imbl::{OrdMap, Vector};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::apply::{Row, Turn, apply, apply_all};
+use crate::change::{Change, ChangeKind, Changes, ChangesQuery, EventId, Fields, Lineage};
 use crate::codec::{self, Corrupt};
 use crate::command::{Batch, Command, Due, Outcome, Work, Write};
 use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
 use crate::query::{Found, Page, Scan, Seen};
-use crate::types::{ActorId, Record, Sequence, Timestamp};
+use crate::types::{ActorId, OpId, Record, Sequence, Timestamp};
 
 mod cache;
 mod ends;
+mod feed;
 pub mod keys;
 mod meta;
 mod outside;
 mod view;
 
 use ends::Ends;
+use feed::Feed;
 pub use meta::{Meta, row_hash};
 pub use view::StoreView;
 
@@ -30,6 +33,7 @@ pub struct Store {
     rows: Rows,
     ends: Ends,
     oplog: OpLog,
+    feed: Feed,
     /// Actors that were removed because their end had come, since the last [`Store::take_expired`].
     expired: Vec<Expired>,
     /// But for what the op-log itself knows: see [`Store::meta`].
@@ -50,6 +54,14 @@ pub struct Expired {
     pub sequence: Sequence,
     /// The committed time of the change.
     pub time: Timestamp,
+}
+
+/// What a change comes from.
+#[derive(Clone, Copy)]
+struct Cause<'a> {
+    position: LogPosition,
+    /// None: an actor's time was over.
+    op: Option<&'a OpId>,
 }
 
 /// Where the rows are.
@@ -104,7 +116,9 @@ impl Store {
         meta: Meta,
         rows: OrdMap<ActorId, Record>,
         oplog: OpLog,
+        changes: Vector<Change>,
     ) -> Result<Store, Corrupt> {
+        feed::verify(&meta, &changes)?;
         let hashes = rows.iter().map(|(id, record)| row_hash(id, record));
         let rows_hash = hashes.fold(0, u64::wrapping_add);
         if rows_hash != meta.rows_hash || count(rows.len()) != meta.actors {
@@ -116,10 +130,10 @@ impl Store {
         {
             return Err(Corrupt("its op-log is not the one it was written with".to_owned()));
         }
-        Ok(Store::with(Rows::Whole(rows), oplog, meta))
+        Ok(Store::with(Rows::Whole(rows), oplog, Feed::of(changes), meta))
     }
 
-    fn with(rows: Rows, oplog: OpLog, meta: Meta) -> Store {
+    fn with(rows: Rows, oplog: OpLog, feed: Feed, meta: Meta) -> Store {
         let ends = match &rows {
             Rows::Whole(rows) => Ends::of(rows.iter()),
             Rows::Outside(_) => Ends::outside(),
@@ -128,6 +142,7 @@ impl Store {
             rows,
             ends,
             oplog,
+            feed,
             expired: Vec::new(),
             meta,
             #[cfg(sim_mutant)]
@@ -149,33 +164,40 @@ impl Store {
             #[cfg(sim_mutant)]
             let time = crate::mutant::sabotage::time_of_apply(time);
             self.meta.committed_time = self.meta.committed_time.max(time);
-            batch.due.iter().for_each(|due| self.expire(due));
-            results = self.run_all(&batch.commands);
+            batch.due.iter().for_each(|due| self.expire(position, due));
+            results = self.run_all(position, &batch.commands);
+            self.feed.compact(&mut self.meta, batch.compact);
         }
         self.meta.applied = Some(position);
         self.rows.applied();
-        let Meta { sequence, committed_time, rows_hash, .. } = self.meta;
-        let mark = codec::encode(&(position, &results, sequence, committed_time, rows_hash));
+        let Meta { sequence, committed_time, rows_hash, compacted, .. } = self.meta;
+        let mark = (position, &results, sequence, committed_time, rows_hash, compacted);
+        let mark = codec::encode(&mark);
         self.meta.state_hash = xxh3_64_with_seed(&mark, self.meta.state_hash);
         results
     }
 
     /// The entry at `position`, just applied, brought these members.
     pub fn set_members(&mut self, position: LogPosition, members: Members) {
+        if self.meta.lineage == Lineage::default() {
+            self.meta.lineage = Lineage(xxh3_64(&codec::encode(&members)).max(1));
+        }
         self.meta.members = Some((position, members));
         self.rows.applied();
     }
 
-    fn run_all(&mut self, commands: &[Command]) -> Vec<Applied> {
+    fn run_all(&mut self, position: LogPosition, commands: &[Command]) -> Vec<Applied> {
         #[cfg(sim_mutant)]
         if planted!(UnorderedApply) {
             let order = self.sabotage.order(commands.len());
-            return crate::mutant::sabotage::run(order, |place| self.run(&commands[place]));
+            return crate::mutant::sabotage::run(order, |place| {
+                self.run(position, &commands[place])
+            });
         }
-        commands.iter().map(|command| self.run(command)).collect()
+        commands.iter().map(|command| self.run(position, command)).collect()
     }
 
-    fn run(&mut self, command: &Command) -> Applied {
+    fn run(&mut self, position: LogPosition, command: &Command) -> Applied {
         let payload = payload_hash(command);
         self.meta.state_hash = xxh3_64_with_seed(&payload.to_le_bytes(), self.meta.state_hash);
         let now = self.meta.committed_time;
@@ -185,9 +207,10 @@ impl Store {
                 Applied { outcome: Outcome::Refused(refusal), replayed: false, recorded: now }
             }
             Admission::New => {
+                let cause = Cause { position, op: Some(&command.op) };
                 let outcome = match &command.work {
-                    Work::One(write) => self.change(write),
-                    Work::Batch(writes) => self.change_all(writes),
+                    Work::One(write) => self.change(cause, write),
+                    Work::Batch(writes) => self.change_all(cause, writes),
                 };
                 let applied = Applied { outcome, replayed: false, recorded: now };
                 #[cfg(sim_mutant)]
@@ -202,7 +225,7 @@ impl Store {
 
     /// Removes an actor if its end has come, as committed time says; decided here alone, the same on
     /// every replica.
-    fn expire(&mut self, Due { id, token }: &Due) {
+    fn expire(&mut self, position: LogPosition, Due { id, token }: &Due) {
         let Turn { next, now } = self.turn();
         #[cfg(sim_mutant)]
         let now = crate::mutant::sabotage::time_of_expiry(now);
@@ -214,8 +237,8 @@ impl Store {
             return;
         };
         let record = record.clone();
-        self.replace(id, None);
-        self.meta.sequence = next;
+        let before = self.replace(id, None);
+        self.tell(Cause { position, op: None }, id, before, None);
         let time = self.meta.committed_time;
         let expired = Expired { id: id.clone(), record, sequence: next, time };
         self.expired.push(expired);
@@ -247,34 +270,54 @@ impl Store {
         Turn { next: Sequence(self.meta.sequence.0 + 1), now: self.meta.committed_time }
     }
 
-    fn change(&mut self, Write { id, operation }: &Write) -> Outcome {
+    fn change(&mut self, cause: Cause<'_>, Write { id, operation }: &Write) -> Outcome {
         let turn = self.turn();
         #[cfg(sim_mutant)]
         let id = &crate::mutant::sabotage::row_key(id);
         let (outcome, row) = apply(operation, self.rows.get(id), turn);
         #[cfg(sim_mutant)]
         let row = if self.sabotage.skips(self.meta.applied) { Row::Keep } else { row };
-        match row {
-            Row::Keep => {}
-            Row::Put(record) => self.replace(id, Some(record)),
-            Row::Remove => self.replace(id, None),
-        }
-        if !matches!(outcome, Outcome::Refused(_)) {
-            self.meta.sequence = turn.next;
-        }
+        let after = match row {
+            Row::Keep => return outcome,
+            Row::Put(record) => Some(record),
+            Row::Remove => None,
+        };
+        let before = self.replace(id, after.clone());
+        self.tell(cause, id, before, after);
         outcome
     }
 
-    fn change_all(&mut self, writes: &[Write]) -> Outcome {
+    /// Adds what has just happened to the shard's order of changes.
+    fn tell(
+        &mut self,
+        Cause { position, op }: Cause<'_>,
+        id: &ActorId,
+        before: Option<Record>,
+        after: Option<Record>,
+    ) {
+        let kind = match (&before, &after, op) {
+            (None, _, _) => ChangeKind::Create,
+            (Some(_), Some(_), _) => ChangeKind::Update,
+            (Some(_), None, Some(_)) => ChangeKind::Delete,
+            (Some(_), None, None) => ChangeKind::Expire,
+        };
+        let Turn { next: sequence, now: time } = self.turn();
+        let (id, event) = (id.clone(), EventId::new(op, sequence));
+        let change = Fields { sequence, id, kind, event, time, position, before, after };
+        self.meta.sequence = sequence;
+        self.feed.push(&mut self.meta, change.into());
+    }
+
+    fn change_all(&mut self, cause: Cause<'_>, writes: &[Write]) -> Outcome {
         #[cfg(sim_mutant)]
         let writes = &crate::mutant::sabotage::row_keys(writes);
         let found = |id: &ActorId| self.rows.get(id).cloned();
-        let (outcomes, rows) = match apply_all(writes, found, self.turn()) {
+        let (outcomes, steps, rows) = match apply_all(writes, found, self.turn()) {
             Ok(all) => all,
             Err(refusal) => {
                 #[cfg(sim_mutant)]
                 for write in crate::mutant::sabotage::happens_anyway(writes, &refusal) {
-                    self.change(write);
+                    self.change(cause, write);
                 }
                 return Outcome::Refused(refusal);
             }
@@ -285,11 +328,13 @@ impl Store {
                 self.replace(id, row);
             }
         }
-        self.meta.sequence.0 += count(outcomes.len());
+        for (id, before, after) in steps {
+            self.tell(cause, id, before, after);
+        }
         Outcome::Batch(outcomes)
     }
 
-    fn replace(&mut self, id: &ActorId, new: Option<Record>) {
+    fn replace(&mut self, id: &ActorId, new: Option<Record>) -> Option<Record> {
         let mut hash = self.meta.rows_hash;
         if let Some(new) = &new {
             hash = hash.wrapping_add(row_hash(id, new));
@@ -303,6 +348,7 @@ impl Store {
             self.meta.actors -= 1;
         }
         self.meta.rows_hash = hash;
+        old
     }
 
     /// A look at everything as it is now: O(1), and nothing that is applied later changes it.
@@ -313,7 +359,8 @@ impl Store {
         let Rows::Whole(rows) = &self.rows else {
             panic!("view_of_whole_rows: take a snapshot of the backend instead")
         };
-        StoreView { meta: self.meta(), rows: rows.clone(), oplog: self.oplog.clone() }
+        let changes = self.feed.here().cloned().unwrap_or_default();
+        StoreView { meta: self.meta(), rows: rows.clone(), oplog: self.oplog.clone(), changes }
     }
 
     /// For `snapshot_without_op_log`.
@@ -352,6 +399,29 @@ impl Store {
             Rows::Whole(rows) => Some(view::page(rows, scan)),
             Rows::Outside(_) => None,
         }
+    }
+
+    /// A page of changes; `None` where they are in a backend, which is asked by
+    /// [`Store::changes_keys`].
+    pub fn changes(&self, query: &ChangesQuery) -> Option<Changes> {
+        self.feed.page(&self.meta, query)
+    }
+
+    /// The last change before `time` that is retained, or that is not if none is; `None` where they
+    /// are in a backend.
+    pub fn last_before(&self, time: Timestamp) -> Option<Sequence> {
+        self.feed.last_before(&self.meta, time)
+    }
+
+    /// The changes that were applied since the last call, and what came before them.
+    pub fn take_fresh(&mut self) -> (Sequence, Vec<Change>) {
+        let fresh = self.feed.take_fresh();
+        (Sequence(self.meta.sequence.0 - count(fresh.len())), fresh)
+    }
+
+    /// Up to where changes are to be forgotten when `bytes` of them are to stay.
+    pub fn too_many_changes(&self, bytes: u64) -> Option<Sequence> {
+        self.feed.over(&self.meta, bytes)
     }
 
     /// What was found now, with the state that this is.
@@ -406,6 +476,7 @@ impl Store {
     /// Named invariants.
     pub fn check(&self) {
         self.oplog.check();
+        self.feed.check(&self.meta);
         if let Rows::Whole(rows) = &self.rows {
             assert!(self.meta.actors == count(rows.len()), "rows_are_counted");
             let ends = self.ends.len().is_some_and(|ends| ends <= rows.len());

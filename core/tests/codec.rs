@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use understudy_core::codec::{decode, encode};
+use understudy_core::change::Fields;
+use understudy_core::codec::{FORMAT, decode, encode};
 use understudy_core::message::{
     Append, AppendReply, Applied, AskVote, Blob, Body, Exchange, ForwardFailed, LogEntry,
     LogPosition, Members, Payload, SnapshotChunk, SnapshotReply, StateMark, Transfer, Vote,
@@ -58,8 +59,8 @@ fn every_message() -> Vec<Message> {
     let applied = |outcome| Applied { outcome, replayed: true, recorded };
     let applied: Vec<_> = outcomes.into_iter().map(applied).collect();
     let due = Arc::from([Due { id: id.clone(), token }]);
-    let batch =
-        Batch { time: Timestamp(1_700_000_000_000), commands: Arc::from(commands.clone()), due };
+    let (time, compact) = (Timestamp(1_700_000_000_000), Sequence(7));
+    let batch = Batch { time, commands: Arc::from(commands.clone()), due, compact };
     let voters = vec![replica(1), replica(2)];
     let entries = [
         Payload::Blank,
@@ -122,12 +123,35 @@ fn about_snapshots(vote: Vote, position: LogPosition) -> impl Iterator<Item = Bo
 
 fn queries(id: &ActorId) -> Vec<Query> {
     let scan = Scan { prefix: "a".to_owned(), after: Some(id.clone()), limit: 300 };
-    vec![Query::Actor(id.clone()), Query::Scan(scan)]
+    let sinces = [Since::After(Sequence(3)), Since::Time(Timestamp(4)), Since::Last];
+    let changes = sinces.map(|since| Query::Changes(ChangesQuery { since, limit: 300 }));
+    [Query::Actor(id.clone()), Query::Scan(scan)].into_iter().chain(changes).collect()
 }
 
 fn seen(id: &ActorId, record: &Record) -> Vec<Seen> {
     let page = Page { records: vec![(id.clone(), record.clone())], more: true };
-    let found = [Found::Actor(Some(record.clone())), Found::Actor(None), Found::Page(page)];
+    let change = Fields {
+        sequence: Sequence(6),
+        id: id.clone(),
+        kind: ChangeKind::Update,
+        event: EventId::new(Some(&OpId::Timed(7)), Sequence(6)),
+        time: Timestamp(1_700_000_000_000),
+        position: LogPosition { term: 2, index: 7 },
+        before: Some(record.clone()),
+        after: Some(record.clone()),
+    };
+    let changes = Changes {
+        lineage: Lineage(9),
+        first: Sequence(3),
+        after: Sequence(5),
+        changes: vec![change.into()],
+    };
+    let found = [
+        Found::Actor(Some(record.clone())),
+        Found::Actor(None),
+        Found::Page(page),
+        Found::Changes(changes),
+    ];
     found.map(|found| Seen { found, applied: 8, sequence: Sequence(6) }).to_vec()
 }
 
@@ -136,11 +160,11 @@ fn hellos() -> [Body; 2] {
     [Body::Hello, Body::HelloReply { held, promised }]
 }
 
-/// Codec format 2, frozen. If this fails, the format has changed: give it a new format byte.
+/// Codec format 3, frozen. If this fails, the format has changed: give it a new format byte.
 #[test]
-fn format_2_messages_are_frozen() {
+fn format_3_messages_are_frozen() {
     let bytes = encode(&every_message());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v2/messages.bin");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v3/messages.bin");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &bytes).unwrap();
     }
@@ -148,12 +172,17 @@ fn format_2_messages_are_frozen() {
     assert_eq!(decode::<Vec<Message>>(&bytes).unwrap(), every_message());
 }
 
-/// No release has spoken format 1.
+/// No release has spoken formats 1 and 2.
 #[test]
-fn format_1_is_refused_by_its_number() {
-    let old = include_bytes!("frozen/v1/messages.bin");
-    let error = decode::<Vec<Message>>(old).unwrap_err();
-    assert_eq!(error.0, "format 1 is not the known format 2");
+fn older_formats_are_refused_by_their_number() {
+    let olds = [
+        (1, include_bytes!("frozen/v1/messages.bin").as_slice()),
+        (2, include_bytes!("frozen/v2/messages.bin")),
+    ];
+    for (format, old) in olds {
+        let error = decode::<Vec<Message>>(old).unwrap_err();
+        assert_eq!(error.0, format!("format {format} is not the known format 3"));
+    }
 }
 
 #[test]
@@ -176,7 +205,7 @@ fn cut_or_altered_bytes_never_panic_and_cut_ones_never_decode() {
         let mut garbage = vec![0; rng.below(200) as usize];
         rng.fill(&mut garbage);
         if let Some(first) = garbage.first_mut() {
-            *first = 1;
+            *first = FORMAT;
         }
         decode::<Vec<Message>>(&garbage).ok();
     }
@@ -185,11 +214,11 @@ fn cut_or_altered_bytes_never_panic_and_cut_ones_never_decode() {
 /// A length field is not believed: nothing is allocated on its word alone.
 #[test]
 fn an_absurd_length_is_refused() {
-    // Format 1, then a bincode length of 2^63 bytes for the value of a record.
-    let mut bytes = vec![1, 0, 0, 253];
+    // The format, then a bincode length of 2^63 bytes for the value of a record.
+    let mut bytes = vec![FORMAT, 0, 0, 253];
     bytes.extend((1_u64 << 63).to_le_bytes());
     assert!(decode::<Record>(&bytes).is_err());
-    let mut bytes = vec![1, 253];
+    let mut bytes = vec![FORMAT, 253];
     bytes.extend((1_u64 << 40).to_le_bytes());
     assert!(decode::<Vec<Message>>(&bytes).is_err());
 }
@@ -209,6 +238,7 @@ fn a_log_altered_anywhere_is_recovered_or_refused() {
         storage: Default::default(),
         timing: Timing::production(),
         log: LogSizes::tiny(),
+        retention: Retention::tiny(),
     };
     let disk = real_log(&config, &identity);
     let file = FileName::Segment(0);

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use understudy_core::{ClusterConfig, ClusterId, LogSizes, Namespace, NodeId, Storage, Timing};
+use understudy_core::{
+    ClusterConfig, ClusterId, LogSizes, Namespace, NodeId, Retention, Storage, Timing,
+};
 
 use crate::limits;
 
@@ -90,6 +92,9 @@ pub struct ClusterSection {
     /// How much of the log there is.
     #[serde(default)]
     pub log: LogSection,
+    /// How much of the change stream stays.
+    #[serde(default)]
+    pub changes: ChangesSection,
     /// The members.
     pub nodes: Vec<NodeSection>,
 }
@@ -113,6 +118,22 @@ pub struct LogSection {
     /// Bytes of those, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_bytes: Option<u64>,
+}
+
+/// The `[cluster.changes]` section: which changes stay for subscribers that are late. What is left out
+/// is as in production.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesSection {
+    /// Bytes of them, for a namespace in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Bytes of them, for a namespace in RocksDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rocksdb_bytes: Option<u64>,
+    /// How long a change stays at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<Span>,
 }
 
 /// Where a namespace keeps its rows, as written.
@@ -180,6 +201,7 @@ impl ClusterSection {
             storage: BTreeMap::new(),
             timing: TimingSection::default(),
             log: LogSection::default(),
+            changes: ChangesSection::default(),
             nodes,
         }
     }
@@ -256,6 +278,11 @@ impl NodeConfig {
                     keep_entries: Some(self.cluster.log.keep_entries),
                     keep_bytes: Some(self.cluster.log.keep_bytes),
                 },
+                changes: ChangesSection {
+                    memory_bytes: Some(self.cluster.retention.memory_bytes),
+                    rocksdb_bytes: Some(self.cluster.retention.backend_bytes),
+                    age: Some(Span(self.cluster.retention.age)),
+                },
                 nodes: self
                     .members
                     .iter()
@@ -311,6 +338,16 @@ fn log_sizes(section: &LogSection) -> anyhow::Result<LogSizes> {
     Ok(log)
 }
 
+fn retention(section: &ChangesSection) -> Retention {
+    let usual = Retention::production();
+    let ChangesSection { memory_bytes, rocksdb_bytes, age } = section;
+    Retention {
+        memory_bytes: memory_bytes.unwrap_or(usual.memory_bytes),
+        backend_bytes: rocksdb_bytes.unwrap_or(usual.backend_bytes),
+        age: age.map_or(usual.age, |Span(age)| age),
+    }
+}
+
 fn members(nodes: &[NodeSection]) -> anyhow::Result<BTreeMap<NodeId, Member>> {
     let mut members = BTreeMap::new();
     for NodeSection { id, peer, api } in nodes {
@@ -351,6 +388,7 @@ fn cluster(section: &ClusterSection, nodes: Vec<NodeId>) -> anyhow::Result<Clust
         namespaces: namespaces.map_err(anyhow::Error::msg)?,
         timing,
         log: log_sizes(&section.log)?,
+        retention: retention(&section.changes),
     };
     config.validate().map_err(anyhow::Error::msg)?;
     Ok(config)

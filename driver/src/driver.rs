@@ -353,6 +353,8 @@ impl Driver {
                         let _ = reply.send(response);
                     }
                 }
+                // Nobody subscribes yet.
+                Effect::Changes { .. } => {}
                 Effect::Event(event) => log(&event),
                 Effect::Fatal { reason, damaged } => {
                     if damaged {

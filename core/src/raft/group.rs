@@ -44,6 +44,7 @@ pub(crate) mod hand_over;
 pub(crate) mod local;
 pub(crate) mod read;
 pub(crate) mod repair;
+pub(crate) mod retain;
 pub(crate) mod write;
 
 /// See the module.
@@ -74,6 +75,7 @@ pub struct Group {
     seen: Mutex<Option<(Role, u64, Option<NodeId>)>>,
     repair: repair::Repair,
     expiry: Mutex<expire::Expiry>,
+    retaining: Mutex<retain::Retaining>,
     /// Held once by each question of a peer that is being worked on.
     questions: Arc<()>,
 }
@@ -175,6 +177,8 @@ impl Group {
         };
         let config = raft_config(&shared.config.timing, &namespace);
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
+        let after = lock(&store).sequence();
+        shared.emit(Effect::Changes { group: id, after, changes: Vec::new() });
         let recovered = log.committed().max(saved);
         #[cfg(sim_mutant)]
         crate::mutant::sabotage::prepare(&mut lock(&store), recovered);
@@ -206,6 +210,7 @@ impl Group {
             seen,
             repair,
             expiry: Mutex::default(),
+            retaining: Mutex::default(),
             questions,
         })
     }

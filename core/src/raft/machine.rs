@@ -73,10 +73,19 @@ impl Machine {
             answers.extend(responder.map(|responder| (responder, results)));
         }
         self.rows.write_changes().await?;
+        self.tell();
         for (responder, results) in answers {
             responder.send(results);
         }
         Ok(())
+    }
+
+    /// Tells of the changes that everybody can read by now.
+    fn tell(&self) {
+        let (after, changes) = lock(&self.store).take_fresh();
+        if !changes.is_empty() {
+            self.shared.emit(Effect::Changes { group: self.group, after, changes });
+        }
     }
 
     fn apply_one(&mut self, entry: &Entry) -> Vec<Applied> {
@@ -153,6 +162,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.snapshots.adopt(whole);
         let event = Event::SnapshotInstalled { group: self.group, position };
         self.shared.emit(Effect::Event(event));
+        let (group, after) = (self.group, lock(&self.store).sequence());
+        self.shared.emit(Effect::Changes { group, after, changes: Vec::new() });
         Ok(())
     }
 

@@ -13,15 +13,16 @@ use super::runtime::Runtime;
 use super::shared::Shared;
 use super::snapshot::Whole;
 use crate::backend::BackendError;
+use crate::change::{Change, ChangesQuery, Since};
 use crate::codec;
 use crate::command::Batch;
 use crate::effect::StoreOp;
 use crate::input::StoreDone;
 use crate::limits;
 use crate::query::{Found, Page, Query, Scan, Seen};
-use crate::store::Store;
 use crate::store::keys::{self, Root};
-use crate::types::{ActorId, GroupId, Record, Timestamp};
+use crate::store::{Meta, Store};
+use crate::types::{ActorId, GroupId, Record, Sequence, Timestamp};
 
 /// See the module.
 #[derive(Clone)]
@@ -113,6 +114,7 @@ impl Rows {
                 Ok(store.seen(Found::Actor(store.get(id).cloned())))
             }
             Query::Scan(scan) => self.scan(scan).await,
+            Query::Changes(query) => self.changes(query).await,
         }
     }
 
@@ -123,6 +125,9 @@ impl Rows {
             Query::Actor(id) if store.is_missing(id) => None,
             Query::Actor(id) => Some(store.seen(Found::Actor(store.get(id).cloned()))),
             Query::Scan(scan) => store.scan(scan).map(|page| store.seen(Found::Page(page))),
+            Query::Changes(query) => {
+                store.changes(query).map(|changes| store.seen(Found::Changes(changes)))
+            }
         }
     }
 
@@ -153,6 +158,71 @@ impl Rows {
         let records = records.map_err(|corrupt: codec::Corrupt| self.damaged(&corrupt.0))?;
         seen.found = Found::Page(Page { records, more });
         Ok(seen)
+    }
+
+    async fn changes(&self, query: &ChangesQuery) -> Result<Seen, io::Error> {
+        self.settled().await;
+        if let Some(changes) = lock(&self.store).changes(query) {
+            return Ok(lock(&self.store).seen(Found::Changes(changes)));
+        }
+        let after = match query.since {
+            Since::After(after) => after,
+            Since::Last => lock(&self.store).sequence(),
+            Since::Time(time) => {
+                let last = self.last_before(time).await?;
+                lock(&self.store).since_time(last)
+            }
+        };
+        // As for a scan: the page is of this moment.
+        let (keys, mut seen, mut page) = {
+            let store = lock(&self.store);
+            let page = store.changes_page(after, Vec::new());
+            (store.changes_keys(after), store.seen(Found::Actor(None)), page)
+        };
+        if let Some((from, until)) = keys.filter(|_| query.limit() > 0) {
+            let (limit, bytes) = (query.limit(), limits::CHANGES_BYTES_MAX);
+            let StoreDone::Scanned(rows, _) =
+                self.ask(StoreOp::Scan { from, until, limit, bytes }).await?
+            else {
+                return Err(io::Error::other("an answer to another question"));
+            };
+            let changes: Result<Vec<_>, _> = rows.iter().map(Store::change_row).collect();
+            page.changes = changes.map_err(|corrupt: codec::Corrupt| self.damaged(&corrupt.0))?;
+        }
+        seen.found = Found::Changes(page);
+        Ok(seen)
+    }
+
+    /// The last change before `time` that is retained; if none is, the last that is not.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn last_before(&self, time: Timestamp) -> Result<Sequence, io::Error> {
+        let Meta { compacted, sequence, .. } = {
+            let store = lock(&self.store);
+            if let Some(last) = store.last_before(time) {
+                return Ok(last);
+            }
+            store.meta()
+        };
+        let (mut low, mut high) = (compacted.0 + 1, sequence.0 + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_before = match self.change_at(Sequence(middle)).await? {
+                Some(change) => change.time < time,
+                // Forgotten meanwhile.
+                None => true,
+            };
+            if is_before { low = middle + 1 } else { high = middle }
+        }
+        Ok(Sequence(low - 1))
+    }
+
+    async fn change_at(&self, sequence: Sequence) -> Result<Option<Change>, io::Error> {
+        let Some(key) = lock(&self.store).change_key(sequence) else { return Ok(None) };
+        let row = self.read_keys(vec![key.clone()]).await?.pop().flatten();
+        let change = row.map(|value| Store::change_row(&(key, value))).transpose();
+        change.map_err(|corrupt| self.damaged(&corrupt.0))
     }
 
     /// Some of the actors that the index says have ended at `now`, the earliest first.

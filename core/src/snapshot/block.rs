@@ -9,7 +9,7 @@ use crate::limits;
 
 const MAGIC: &[u8; 8] = b"UNDRSNAP";
 /// The version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Headers, blocks and so files begin and end at multiples of this; padding is zero.
 const ALIGN: usize = 8;
 /// Magic, version, length.
@@ -18,14 +18,15 @@ const FIXED: usize = 16;
 const BLOCK_FIXED: usize = 16;
 /// A block ends before the row that would make it longer than this.
 pub const BLOCK_BYTES: usize = 64 * 1024;
-/// One row that is longer makes a block of its own, so no block is longer than this.
-const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + limits::VALUE_BYTES_MAX;
+/// One row that is longer makes a block of its own, so no block is longer than this: a change tells
+/// what an actor held before and since.
+const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + 2 * limits::VALUE_BYTES_MAX;
 /// Anything longer is garbage.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = {
     // The key, the lengths, the tokens and the metadata of the longest row.
-    assert!(2 * limits::ID_BYTES_MAX + 2 * limits::METADATA_BYTES_MAX + 256 < BLOCK_BYTES);
+    assert!(2 * limits::ID_BYTES_MAX + 3 * limits::METADATA_BYTES_MAX + 256 < BLOCK_BYTES);
     // The outcomes of the largest batch.
     assert!(32 * limits::BATCH_WRITES_MAX + 2 * limits::OP_NAME_BYTES_MAX < BLOCK_BYTES);
     assert!(BLOCK_BYTES_MAX < limits::FRAME_BYTES_MAX);
@@ -36,6 +37,7 @@ const _: () = {
 pub enum BlockKind {
     Actors,
     Outcomes,
+    Changes,
     Footer,
 }
 
@@ -44,12 +46,13 @@ impl BlockKind {
         match self {
             BlockKind::Actors => 1,
             BlockKind::Outcomes => 2,
-            BlockKind::Footer => 3,
+            BlockKind::Changes => 3,
+            BlockKind::Footer => 4,
         }
     }
 
     fn from_byte(byte: u8) -> Option<BlockKind> {
-        let all = [BlockKind::Actors, BlockKind::Outcomes, BlockKind::Footer];
+        let all = [BlockKind::Actors, BlockKind::Outcomes, BlockKind::Changes, BlockKind::Footer];
         all.into_iter().find(|kind| kind.byte() == byte)
     }
 }
@@ -59,6 +62,7 @@ impl BlockKind {
 pub struct Footer {
     pub actors: u64,
     pub outcomes: u64,
+    pub changes: u64,
     pub rows_hash: u64,
     /// Over all bytes of the file before this block.
     pub bytes_hash: u64,

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::block::{self, Block, BlockKind, Footer};
 use super::{SnapshotError, SnapshotHeader};
+use crate::change::Change;
 use crate::codec::{self, Corrupt};
 use crate::limits;
 use crate::oplog::{OpLog, Remembered};
@@ -32,13 +33,14 @@ pub struct Decoder {
     last: Option<(BlockKind, Vec<u8>)>,
     actors: u64,
     outcomes: u64,
+    changes: u64,
     rows_hash: u64,
     done: bool,
     items: VecDeque<Item>,
 }
 
-/// One thing in a snapshot. The header comes first, then the actors, then what was remembered, each
-/// in order.
+/// One thing in a snapshot. The header comes first, then the actors, what was remembered, the changes
+/// that are retained, each in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// What the snapshot says of itself.
@@ -47,6 +49,8 @@ pub enum Item {
     Actor(ActorId, Record),
     /// A remembered operation.
     Outcome(OpId, Remembered),
+    /// A change.
+    Change(Change),
 }
 
 impl Decoder {
@@ -114,12 +118,14 @@ impl Decoder {
             let counted = Footer {
                 actors: self.actors,
                 outcomes: self.outcomes,
+                changes: self.changes,
                 rows_hash: self.rows_hash,
                 bytes_hash: self.hash.digest(),
             };
             let meta = &header.meta;
-            let promised = (meta.actors, meta.outcomes, meta.rows_hash);
-            if found != counted || promised != (self.actors, self.outcomes, self.rows_hash) {
+            let promised = (meta.actors, meta.outcomes, meta.changes(), meta.rows_hash);
+            let got = (self.actors, self.outcomes, self.changes, self.rows_hash);
+            if found != counted || promised != got {
                 return Err(self.wrong("its rows are not those it was written with"));
             }
             self.done = true;
@@ -148,14 +154,27 @@ impl Decoder {
     }
 
     fn row(&mut self, kind: BlockKind, rest: &[u8], value: &[u8]) -> Result<Item, Corrupt> {
-        if kind == BlockKind::Actors {
-            let (id, record) = (keys::actor_from(rest)?, codec::decode(value)?);
-            self.actors += 1;
-            self.rows_hash = self.rows_hash.wrapping_add(row_hash(&id, &record));
-            Ok(Item::Actor(id, record))
-        } else {
-            self.outcomes += 1;
-            Ok(Item::Outcome(keys::outcome_from(rest)?, codec::decode(value)?))
+        match kind {
+            BlockKind::Actors => {
+                let (id, record) = (keys::actor_from(rest)?, codec::decode(value)?);
+                self.actors += 1;
+                self.rows_hash = self.rows_hash.wrapping_add(row_hash(&id, &record));
+                Ok(Item::Actor(id, record))
+            }
+            BlockKind::Outcomes => {
+                self.outcomes += 1;
+                Ok(Item::Outcome(keys::outcome_from(rest)?, codec::decode(value)?))
+            }
+            BlockKind::Changes => {
+                let change = keys::change_from(rest, value)?;
+                self.changes += 1;
+                let compacted = self.header.as_ref().map_or(0, |header| header.meta.compacted.0);
+                if change.sequence.0 != compacted + self.changes {
+                    return Err(Corrupt("a change is missing".to_owned()));
+                }
+                Ok(Item::Change(change))
+            }
+            BlockKind::Footer => Err(Corrupt("a footer has no rows".to_owned())),
         }
     }
 
@@ -172,6 +191,7 @@ pub struct Assembler {
     outside: bool,
     rows: OrdMap<ActorId, Record>,
     oplog: OpLog,
+    changes: Vector<Change>,
 }
 
 impl Assembler {
@@ -197,6 +217,11 @@ impl Assembler {
                         self.rows.insert(id, record);
                     }
                 }
+                Item::Change(change) => {
+                    if !self.outside {
+                        self.changes.push_back(change);
+                    }
+                }
                 Item::Outcome(op, row) => {
                     let restored = self.oplog.restore(op, row);
                     restored.map_err(|Corrupt(reason)| self.decoder.wrong(&reason))?;
@@ -217,7 +242,7 @@ impl Assembler {
             let root = Root { generation: 0, origin: header.origin.clone() };
             Store::over(root, header.meta.clone(), self.oplog, limits::ROW_CACHE_BYTES)
         } else {
-            Store::whole(header.meta.clone(), self.rows, self.oplog)
+            Store::whole(header.meta.clone(), self.rows, self.oplog, self.changes)
         };
         let store = store.map_err(|Corrupt(reason)| SnapshotError { offset, reason })?;
         Ok((header, store))

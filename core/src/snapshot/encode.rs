@@ -24,6 +24,8 @@ enum Stage {
     /// The last one that is in, if any.
     Actors(Writer, Option<ActorId>),
     Outcomes(Writer, Option<OpId>),
+    /// How many are in.
+    Changes(Writer, usize),
     Done,
 }
 
@@ -63,6 +65,18 @@ impl Iterator for Encoder {
                         return Some(block);
                     }
                 }
+                self.stage = Stage::Changes(writer, 0);
+                self.next()
+            }
+            Stage::Changes(mut writer, done) => {
+                let left = self.view.changes().focus().narrow(done..);
+                for (place, change) in (done + 1..).zip(left) {
+                    let (rest, value) = (keys::change_rest(change.sequence), codec::encode(change));
+                    if let Some(block) = writer.row(BlockKind::Changes, &rest, &value) {
+                        self.stage = Stage::Changes(writer, place);
+                        return Some(block);
+                    }
+                }
                 Some(writer.finish())
             }
             Stage::Done => None,
@@ -85,7 +99,7 @@ pub fn export(
     let place = Place { group, generation: root.generation };
     let (mut writer, header) = Writer::begin(root.origin, meta.clone());
     sink(&header)?;
-    let (mut hash, mut actors, mut outcomes) = (0_u64, 0, 0);
+    let (mut hash, mut actors, mut outcomes, mut changes) = (0_u64, 0, 0, 0);
     each_row(view, place.range(Kind::Actor), &mut |rest, value| {
         let id = keys::actor_from(rest).map_err(|error| damaged(&error.0))?;
         let record: Record = codec::decode(value).map_err(|error| damaged(&error.0))?;
@@ -99,7 +113,13 @@ pub fn export(
         outcomes += 1;
         writer.row(BlockKind::Outcomes, rest, value).map_or(Ok(()), |block| sink(&block))
     })?;
-    if (hash, actors, outcomes) != (meta.rows_hash, meta.actors, meta.outcomes) {
+    each_row(view, place.range(Kind::Change), &mut |rest, value| {
+        keys::change_from(rest, value).map_err(|error| damaged(&error.0))?;
+        changes += 1;
+        writer.row(BlockKind::Changes, rest, value).map_or(Ok(()), |block| sink(&block))
+    })?;
+    let all = (meta.rows_hash, meta.actors, meta.outcomes, meta.changes());
+    if (hash, actors, outcomes, changes) != all {
         return Err(damaged("they do not add up to what was written"));
     }
     sink(&writer.finish())
@@ -206,7 +226,8 @@ impl Writer {
     pub(super) fn finish(mut self) -> Vec<u8> {
         let mut bytes = self.close().unwrap_or_default();
         let Meta { actors, outcomes, rows_hash, .. } = self.meta;
-        let footer = Footer { actors, outcomes, rows_hash, bytes_hash: self.hash.digest() };
+        let (changes, bytes_hash) = (self.meta.changes(), self.hash.digest());
+        let footer = Footer { actors, outcomes, changes, rows_hash, bytes_hash };
         let footer = codec::encode(&footer);
         bytes.extend(block::encode_block(self.seed, self.offset, BlockKind::Footer, 0, &footer));
         bytes

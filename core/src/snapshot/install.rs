@@ -68,6 +68,7 @@ fn fill(
                 (place.actor(&id), codec::encode(&record))
             }
             Item::Outcome(op, row) => (place.outcome(&op), codec::encode(&row)),
+            Item::Change(change) => (place.change(change.sequence), codec::encode(&change)),
         };
         bytes += key.len() + value.len();
         batch.changes.push(Change::Put(key, value));

@@ -2,11 +2,15 @@
 //!
 //! Rows, tokens, sequence, op-log and committed time stay as they are, so clients go on where they
 //! were: their tokens match, and what they repeat is answered from the record. Only the owner and the
-//! members change: nobody of the old cluster has a say in the new one.
+//! members change: nobody of the old cluster has a say in the new one. The changes that were retained
+//! stay behind, and what is told from now on is another history: a reader of the old one hears so.
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::BlockKind;
 use super::encode::Writer;
 use super::{Decoder, Item, SnapshotError, SnapshotHeader};
+use crate::change::Lineage;
 use crate::codec;
 use crate::message::{LogPosition, Members};
 use crate::store::Meta;
@@ -43,6 +47,7 @@ impl Rehome {
                     let (rest, value) = (keys::actor_rest(&id), codec::encode(&record));
                     self.writer().row(BlockKind::Actors, &rest, &value)
                 }
+                Item::Change(_) => None,
                 Item::Outcome(op, row) => {
                     let (rest, value) = (keys::outcome_rest(&op), codec::encode(&row));
                     self.writer().row(BlockKind::Outcomes, &rest, &value)
@@ -74,7 +79,10 @@ impl Rehome {
             return Err(SnapshotError { offset: 0, reason });
         };
         let members = Members { configs: vec![vec![self.founder]], nodes: vec![self.founder] };
-        let meta = Meta { members: Some((position, members)), ..meta };
+        let lineage = Lineage(xxh3_64(&codec::encode(&(&self.origin, self.founder))).max(1));
+        let (compacted, change_bytes) = (meta.sequence, 0);
+        let members = Some((position, members));
+        let meta = Meta { members, lineage, compacted, change_bytes, ..meta };
         let (writer, header) = Writer::begin(self.origin.clone(), meta);
         self.begun = Some((writer, position));
         Ok(header)

@@ -84,7 +84,7 @@ fn blocks_are_bounded_by_the_longest_row() {
     let hashes = rows.iter().map(|(id, record)| crate::store::row_hash(id, record));
     let rows_hash = hashes.fold(0, u64::wrapping_add);
     let meta = Meta { actors: 3, rows_hash, ..Meta::default() };
-    let store = Store::whole(meta, rows, Default::default()).unwrap();
+    let store = Store::whole(meta, rows, Default::default(), Default::default()).unwrap();
     let bytes = bytes_of(store.view());
     assert_eq!(bytes_of(assemble(&bytes, 1 << 20).unwrap().1.view()), bytes);
 }
@@ -155,12 +155,17 @@ fn rows_that_do_not_add_up_are_found_before_they_count() {
     let value = Json::new(*b"\"altered\"");
     let altered = codec::encode(&Record::plain(record.token, value));
     let op = store.oplog().rows(None).next().unwrap().0;
+    let last = store.sequence();
+    let another = codec::encode(store.view().changes().back().unwrap());
     let changes = [
         Change::Put(place.outcome(&op), vec![1, 2]),
         Change::Delete(place.outcome(&op)),
         Change::Put(place.actor(&id), altered),
         Change::Put(place.actor(&id), vec![1, 2]),
         Change::Delete(place.actor(&id)),
+        Change::Delete(place.change(last)),
+        Change::Put(place.change(last), vec![1, 2]),
+        Change::Put(place.change(Sequence(last.0 + 1)), another),
         Change::Put(place.actor(&ActorId::new("more").unwrap()), codec::encode(&record)),
     ];
     for change in changes {
@@ -172,11 +177,11 @@ fn rows_that_do_not_add_up_are_found_before_they_count() {
     }
 }
 
-/// Snapshot format 2, frozen. If this fails, the format has changed: give it a new version.
+/// Snapshot format 3, frozen. If this fails, the format has changed: give it a new version.
 #[test]
-fn format_2_is_frozen() {
+fn format_3_is_frozen() {
     let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v2/snapshot.bin");
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v3/snapshot.bin");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, small()).unwrap();
     }
@@ -185,14 +190,21 @@ fn format_2_is_frozen() {
     assert_eq!(header.origin, origin());
     assert_eq!(bytes_of(store.view()), frozen, "the bytes of snapshots have changed");
     assert!(store.actors() > 3 && store.oplog().len() > 10 && store.members().is_some());
+    assert!(store.meta().changes() > 3 && store.meta().compacted.0 > 0);
 }
 
-/// No release has written format 1; it is refused by its version, never taken for damage.
+/// No release has written formats 1 and 2; they are refused by their version, never taken for damage.
 #[test]
-fn format_1_is_refused_by_its_version() {
-    let old = include_bytes!("../../tests/frozen/v1/snapshot.bin");
-    let error = verify(&mut source(old)).unwrap_err().to_string();
-    assert!(error.ends_with("version 1, not 2; read it with the version that wrote it"), "{error}");
+fn older_formats_are_refused_by_their_version() {
+    let olds = [
+        (1, include_bytes!("../../tests/frozen/v1/snapshot.bin").as_slice()),
+        (2, include_bytes!("../../tests/frozen/v2/snapshot.bin")),
+    ];
+    for (version, old) in olds {
+        let error = verify(&mut source(old)).unwrap_err().to_string();
+        let end = format!("version {version}, not 3; read it with the version that wrote it");
+        assert!(error.ends_with(&end), "{error}");
+    }
 }
 
 mod crash;

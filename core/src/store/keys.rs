@@ -8,6 +8,7 @@
 //!
 //! kind  rest                           value
 //! `a`   the actor's id                 codec(Record)
+//! `c`   its sequence as u64 BE         codec(Change)
 //! `e`   its end as u64 BE, its id      nothing: an actor with an end
 //! `m`   none                           codec(Meta)
 //! `o`   0x00, the name as u128 BE      codec(Remembered)
@@ -25,9 +26,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Corrupt;
+use crate::change::Change;
+use crate::codec::{self, Corrupt};
 use crate::query::Scan;
-use crate::types::{ActorId, ClusterId, GroupId, Namespace, OpId, Timestamp};
+use crate::types::{ActorId, ClusterId, GroupId, Namespace, OpId, Sequence, Timestamp};
 
 /// Whose state it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub struct Place {
 pub enum Kind {
     /// One actor.
     Actor,
+    /// One change that is retained.
+    Change,
     /// [`super::Meta`].
     Meta,
     /// The end of one actor that has one.
@@ -76,6 +80,7 @@ impl Kind {
     fn byte(self) -> u8 {
         match self {
             Kind::Actor => b'a',
+            Kind::Change => b'c',
             Kind::End => b'e',
             Kind::Meta => b'm',
             Kind::Outcome => b'o',
@@ -97,6 +102,11 @@ impl Place {
     /// The key of an actor's row.
     pub fn actor(self, id: &ActorId) -> Vec<u8> {
         self.key(Kind::Actor, &actor_rest(id))
+    }
+
+    /// The key of a change.
+    pub fn change(self, sequence: Sequence) -> Vec<u8> {
+        self.key(Kind::Change, &change_rest(sequence))
     }
 
     /// The key of a remembered operation.
@@ -167,6 +177,11 @@ pub fn actor_rest(id: &ActorId) -> Vec<u8> {
     id.as_str().as_bytes().to_vec()
 }
 
+/// What follows the kind in a change's key.
+pub fn change_rest(sequence: Sequence) -> Vec<u8> {
+    sequence.0.to_be_bytes().to_vec()
+}
+
 /// What follows the kind in an operation's key.
 pub fn outcome_rest(op: &OpId) -> Vec<u8> {
     match op {
@@ -195,6 +210,18 @@ pub fn end_from(rest: &[u8]) -> Result<(Timestamp, ActorId), Corrupt> {
     let (end, id) =
         rest.split_first_chunk().ok_or_else(|| Corrupt("an actor's end is none".to_owned()))?;
     Ok((Timestamp(u64::from_be_bytes(*end)), actor_from(id)?))
+}
+
+/// The change in a row, whose key ends with `rest`.
+///
+/// # Errors
+/// [`Corrupt`] when it is none, or another one.
+pub fn change_from(rest: &[u8], value: &[u8]) -> Result<Change, Corrupt> {
+    let change: Change = codec::decode(value)?;
+    match change_rest(change.sequence) == rest {
+        true => Ok(change),
+        false => Err(Corrupt("a change has another one's place".to_owned())),
+    }
 }
 
 /// The operation whose key ends with `rest`.
@@ -245,6 +272,7 @@ mod tests {
         let named = OpId::Named("n/1".to_owned());
         assert_eq!(hex(&root(PLACE.group)), "00000102");
         assert_eq!(hex(&PLACE.actor(&id)), "0000010200000a0b61613ac3a9");
+        assert_eq!(hex(&PLACE.change(Sequence(0x0304))), "0000010200000a0b630000000000000304");
         assert_eq!(hex(&PLACE.meta()), "0000010200000a0b6d");
         assert_eq!(
             hex(&PLACE.end(Timestamp(0x0203), &id)),
@@ -309,7 +337,8 @@ mod tests {
                 ];
                 let ops = ops.map(|op| place.outcome(&op));
                 let end = place.end(Timestamp(0x6161), &ActorId::new("a").unwrap());
-                let mine = ids.into_iter().chain(ops).chain([place.meta(), end]);
+                let changes = [0x6161, u64::MAX].map(|at| place.change(Sequence(at)));
+                let mine = ids.into_iter().chain(ops).chain([place.meta(), end]).chain(changes);
                 let mine: Vec<_> = mine.collect();
                 let within =
                     |key: &Vec<u8>, (from, until): (Vec<u8>, Vec<u8>)| (from..until).contains(key);

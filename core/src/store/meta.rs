@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::change::Lineage;
 use crate::codec;
 use crate::message::{LogPosition, Members};
 use crate::types::{ActorId, Record, Sequence, Timestamp};
@@ -30,6 +31,19 @@ pub struct Meta {
     pub actors: u64,
     /// Operations remembered.
     pub outcomes: u64,
+    /// The history that the sequence counts in; 0 until the first members are known.
+    pub lineage: Lineage,
+    /// Changes up to this one are not retained any more.
+    pub compacted: Sequence,
+    /// The sum of [`crate::change::Change::bytes`] over those that are, about.
+    pub change_bytes: u64,
+}
+
+impl Meta {
+    /// Changes that are retained.
+    pub fn changes(&self) -> u64 {
+        self.sequence.0.saturating_sub(self.compacted.0)
+    }
 }
 
 /// One row's part in [`Meta::rows_hash`]. A wrapping sum does not depend on the order, and a change

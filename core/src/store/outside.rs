@@ -13,15 +13,17 @@
 
 use super::cache::Cache;
 use super::ends::Ends;
+use super::feed::{self, Feed};
 use super::keys::{self, Kind, Origin, Place, Root};
 use super::{Meta, Rows, Store, count};
 use crate::backend::{BackendError, Change, Row, View, WriteBatch};
+use crate::change::{Change as ChangeOfActor, Changes};
 use crate::codec::{self, Corrupt};
 use crate::command::{Batch, Write};
 use crate::oplog::{OpLog, Remembered};
 use crate::query::Scan;
 use crate::snapshot::{damaged, each_row, state_of};
-use crate::types::{ActorId, GroupId, OpId, Record};
+use crate::types::{ActorId, GroupId, OpId, Record, Sequence};
 
 /// The part of a store that knows the backend.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ impl Store {
             changed: false,
         };
         let rows = Rows::Outside(Box::new(outside));
-        Ok(Store::with(rows, restored, meta))
+        Ok(Store::with(rows, restored, Feed::outside(), meta))
     }
 
     /// The same store over the generation that `root` names: a snapshot's rows have gone there.
@@ -183,6 +185,45 @@ impl Store {
         Some(outside.place.range(Kind::End))
     }
 
+    /// The keys of the changes that may be on a page which begins behind `after`; as for
+    /// [`Store::scan_keys`]. `None` when there are none, and where they are not in a backend.
+    ///
+    /// # Panics
+    /// As [`Store::scan_keys`].
+    pub fn changes_keys(&self, after: Sequence) -> Option<(Vec<u8>, Vec<u8>)> {
+        let Rows::Outside(outside) = &self.rows else { return None };
+        assert!(!outside.changed, "changes_are_written_at_once");
+        let (_, until) = outside.place.range(Kind::Change);
+        let is_there = (self.meta.compacted..self.meta.sequence).contains(&after);
+        is_there.then(|| (outside.place.change(Sequence(after.0 + 1)), until))
+    }
+
+    /// The key of a change in the backend.
+    pub fn change_key(&self, sequence: Sequence) -> Option<Vec<u8>> {
+        match &self.rows {
+            Rows::Whole(_) => None,
+            Rows::Outside(outside) => Some(outside.place.change(sequence)),
+        }
+    }
+
+    /// The change of a row.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when it is none.
+    pub fn change_row((key, value): &Row) -> Result<ChangeOfActor, Corrupt> {
+        keys::change_from(key.get(keys::PREFIX..).unwrap_or_default(), value)
+    }
+
+    /// A page of changes that begins behind `after`, as of now, of those that were read.
+    pub fn changes_page(&self, after: Sequence, changes: Vec<ChangeOfActor>) -> Changes {
+        feed::found(&self.meta, after, changes)
+    }
+
+    /// Behind which change those of a time begin, the last one before it being `last`.
+    pub fn since_time(&self, last: Sequence) -> Sequence {
+        feed::since_time(&self.meta, last)
+    }
+
     /// The actor of a row.
     ///
     /// # Errors
@@ -221,6 +262,7 @@ impl Store {
             oplog.map(|(op, row)| change(place.outcome(&op), row.as_ref().map(codec::encode)));
         let mut changes: Vec<_> = rows.chain(oplog).collect();
         changes.extend(self.ends.take_changes(place));
+        changes.extend(self.feed.take_row_changes(place));
         changes.push(Change::Put(place.meta(), codec::encode(&meta)));
         if let Some(root) = outside.root.take() {
             changes.push(Change::Put(keys::root(place.group), codec::encode(&root)));

@@ -77,7 +77,9 @@ fn random_work(rng: &mut Rng, first: ActorId, operation: Operation, actors: u64)
 pub fn random_batch(rng: &mut Rng, now: u64, actors: u64, bytes: u64) -> Batch {
     let commands = 1 + rng.below(8);
     let commands = (0..commands).map(|_| random_command(rng, now, actors, bytes)).collect();
-    Batch { time: Timestamp(now), commands, due: Arc::new([]) }
+    let some = 1 + now.saturating_sub(1_000) / 10;
+    let compact = if rng.ppm(200_000) { Sequence(rng.below(some)) } else { Sequence(0) };
+    Batch { time: Timestamp(now), commands, due: Arc::new([]), compact }
 }
 
 /// A store with something of everything.
@@ -97,6 +99,10 @@ pub fn random_store(seed: u64, entries: u64, bytes: u64) -> Store {
     store
 }
 
+fn store_of(view: &StoreView, rows: OrdMap<ActorId, Record>) -> Result<Store, Corrupt> {
+    Store::whole(view.meta.clone(), rows, view.oplog.clone(), view.changes.clone())
+}
+
 #[test]
 fn the_running_hash_is_the_hash_of_the_rows() {
     let store = random_store(1, 200, 40);
@@ -104,14 +110,14 @@ fn the_running_hash_is_the_hash_of_the_rows() {
     let hashes = view.rows(None).map(|(id, record)| row_hash(id, record));
     assert_eq!(hashes.fold(0, u64::wrapping_add), store.meta().rows_hash);
     assert!(store.actors() > 10);
-    let again = Store::whole(store.meta(), view.rows.clone(), view.oplog.clone()).unwrap();
+    let again = store_of(&view, view.rows.clone()).unwrap();
     assert_eq!(again.meta(), store.meta());
 }
 
 #[test]
 fn a_row_that_was_altered_dropped_or_moved_is_found() {
     let view = random_store(2, 100, 40).view();
-    let whole = |rows| Store::whole(view.meta.clone(), rows, view.oplog.clone());
+    let whole = |rows| store_of(&view, rows);
     assert!(whole(view.rows.clone()).is_ok());
     let (id, record) = view.rows(None).next().unwrap();
     let mut version = record.clone();

@@ -2,9 +2,10 @@
 
 use std::ops::Bound;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 
 use super::Meta;
+use crate::change::Change;
 use crate::oplog::OpLog;
 use crate::query::{Page, Scan};
 use crate::types::{ActorId, Record};
@@ -19,6 +20,7 @@ pub struct StoreView {
     pub(super) meta: Meta,
     pub(super) rows: OrdMap<ActorId, Record>,
     pub(super) oplog: OpLog,
+    pub(super) changes: Vector<Change>,
 }
 
 const _: () = {
@@ -52,6 +54,11 @@ impl StoreView {
     /// A page of actors.
     pub fn scan(&self, scan: &Scan) -> Page {
         page(&self.rows, scan)
+    }
+
+    /// The changes that are retained, in order.
+    pub fn changes(&self) -> &Vector<Change> {
+        &self.changes
     }
 
     /// Actors.

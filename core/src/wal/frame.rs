@@ -21,7 +21,7 @@ use crate::types::{GroupId, Identity, Incarnation, Namespace, NodeId, ReplicaId}
 
 const MAGIC: &[u8; 8] = b"UNDRSTDY";
 /// The version of the format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 const SEGMENT_FIXED: usize = 16;
 /// Bytes of a frame before its payload.
 pub const FRAME_HEADER: usize = 40;

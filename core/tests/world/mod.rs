@@ -59,6 +59,10 @@ struct Node {
     inbox: VecDeque<Input>,
     boots: u64,
     wall_ahead_ms: u64,
+    /// The changes that the node has told of since it started, and how often it has jumped.
+    told: Vec<Change>,
+    last: Sequence,
+    jumps: usize,
 }
 
 fn formatted(identity: &Identity, sizes: &LogSizes) -> MemoryDisk {
@@ -126,6 +130,21 @@ impl Node {
     }
 }
 
+impl Node {
+    fn tell(&mut self, after: Sequence, changes: Vec<Change>) {
+        if after != self.last {
+            self.told.clear();
+            self.jumps += 1;
+        }
+        self.last = after;
+        for change in changes {
+            self.last.0 += 1;
+            assert_eq!(change.sequence, self.last, "changes are told in order, without gap");
+            self.told.push(change);
+        }
+    }
+}
+
 impl World {
     pub fn new(nodes: u64, seed: u64) -> World {
         let sizes = LogSizes { segment_bytes: 16 * 1024 * 1024, ..LogSizes::production() };
@@ -133,6 +152,16 @@ impl World {
     }
 
     pub fn with(nodes: u64, seed: u64, log: LogSizes, storage: Storage) -> World {
+        World::retaining(nodes, seed, log, storage, Retention::production())
+    }
+
+    pub fn retaining(
+        nodes: u64,
+        seed: u64,
+        log: LogSizes,
+        storage: Storage,
+        retention: Retention,
+    ) -> World {
         let cluster = ClusterId("test".to_owned());
         let config = ClusterConfig {
             cluster: cluster.clone(),
@@ -144,6 +173,7 @@ impl World {
                 .collect(),
             timing: Timing::production(),
             log,
+            retention,
         };
         let mut world = World {
             seed: Seed(seed),
@@ -187,6 +217,9 @@ impl World {
                 inbox,
                 boots: 0,
                 wall_ahead_ms: 0,
+                told: Vec::new(),
+                last: Sequence(0),
+                jumps: 0,
             };
             world.nodes.push(node);
             world.restart(world.nodes.len() - 1);
@@ -513,6 +546,7 @@ impl World {
             Effect::Event(Event::Dropped { reason: DropReason::Implausible, .. }) => {
                 self.dropped_implausible += 1;
             }
+            Effect::Changes { after, changes, .. } => self.nodes[at].tell(after, changes),
             Effect::Event(_) | Effect::Fatal { .. } => {}
         }
     }
@@ -649,6 +683,28 @@ impl World {
         let namespace = self.config.namespaces[0].clone();
         let (prefix, after) = (prefix.to_owned(), after.map(id));
         self.request(at, Request::Scan { namespace, prefix, after, limit, level })
+    }
+
+    /// A page of changes.
+    pub fn changes(
+        &mut self,
+        at: usize,
+        since: Since,
+        limit: usize,
+        level: ReadLevel,
+    ) -> (Changes, Sequence) {
+        let namespace = self.config.namespaces[0].clone();
+        let query = ChangesQuery { since, limit };
+        let request = self.request(at, Request::Changes { namespace, query, level });
+        match self.answer(request) {
+            Ok(Answer::Changes { changes, sequence, .. }) => (changes, sequence),
+            other => panic!("no changes: {other:?}"),
+        }
+    }
+
+    /// What a node has told of since it started or last jumped, and how often it has jumped.
+    pub fn told(&self, at: usize) -> (&[Change], usize) {
+        (&self.nodes[at].told, self.nodes[at].jumps)
     }
 
     pub fn read_together(

@@ -59,7 +59,8 @@ impl Group {
     /// Whether it is applied shows in the state: what is still there is proposed again.
     async fn propose_due(&self, due: Vec<Due>) {
         let deadline = mono().after(limits::EXPIRE_TIMEOUT);
-        let batch = Batch { time: self.stamp(), commands: Arc::new([]), due: due.into() };
+        let (time, compact) = (self.stamp(), self.too_many_changes());
+        let batch = Batch { time, commands: Arc::new([]), due: due.into(), compact };
         timeout_at(deadline, self.raft.client_write(batch)).await.ok();
     }
 

@@ -68,7 +68,8 @@ async fn attempt_here(group: &Group, items: &[Item]) -> Result<Vec<Applied>, For
     let commands = commands(items);
     #[cfg(sim_mutant)]
     let commands = crate::mutant::sabotage::decide(&group.store, commands);
-    let batch = Batch { time: group.stamp(), commands: commands.into(), due: Arc::new([]) };
+    let (time, compact) = (group.stamp(), group.too_many_changes());
+    let batch = Batch { time, commands: commands.into(), due: Arc::new([]), compact };
     match group.raft.client_write(batch).await {
         Ok(response) => Ok(response.data),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {

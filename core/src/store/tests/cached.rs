@@ -178,7 +178,12 @@ fn applying_without_the_rows_is_a_broken_invariant() {
     let command = Command::one(OpId::Timed(1 << 90), id(1), operation);
     store.apply(
         position(0),
-        Some(&Batch { time: Timestamp(1), commands: [command].into(), due: [].into() }),
+        Some(&Batch {
+            time: Timestamp(1),
+            commands: [command].into(),
+            due: [].into(),
+            compact: Sequence(0),
+        }),
     );
 }
 

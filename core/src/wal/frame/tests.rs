@@ -28,7 +28,8 @@ fn every_record() -> Vec<Record> {
         token: Token { created: Sequence(1), version: Version(2) },
     };
     let time = Timestamp(1_700_000_000_001);
-    let batch = Batch { time, commands: Arc::new([command]), due: Arc::new([due]) };
+    let (commands, due) = (Arc::new([command]), Arc::new([due]));
+    let batch = Batch { time, commands, due, compact: Sequence(3) };
     let entry = |payload| Record::Entry(group, LogEntry { position, payload });
     vec![
         entry(Payload::Blank),
@@ -95,16 +96,16 @@ fn a_frame_in_the_wrong_place_or_file_is_no_frame() {
     assert_eq!(decode(&moved, 98, 0, 64), None, "it was written for another file");
 }
 
-/// Format version 3, frozen. If this fails, the format has changed: give it a new version.
+/// Format version 4, frozen. If this fails, the format has changed: give it a new version.
 #[test]
-fn version_3_bytes_are_frozen() {
+fn version_4_bytes_are_frozen() {
     let header = SegmentHeader { identity: identity(), number: 3, segment_bytes: 1 << 16 };
     let mut file = header.encode();
     for record in every_record() {
         let offset = (3 << 16) + file.len() as u64;
         encode(&mut file, seed(&identity()), offset, 24, &record);
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/v3/wal.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/v4/wal.bin");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         return std::fs::write(path, &file).unwrap();
     }
@@ -112,16 +113,17 @@ fn version_3_bytes_are_frozen() {
     assert!(file == frozen, "the WAL's bytes have changed: that is a new format version");
 }
 
-/// No release has written versions 1 and 2; a log of them is refused by its version, never taken for damage.
+/// No release has written versions 1 to 3; a log of them is refused by its version, never taken for damage.
 #[test]
 fn a_log_of_an_older_version_is_refused_by_its_version() {
     let olds = [
         (1, include_bytes!("../../../tests/frozen/v1/wal.bin").as_slice()),
         (2, include_bytes!("../../../tests/frozen/v2/wal.bin")),
+        (3, include_bytes!("../../../tests/frozen/v3/wal.bin")),
     ];
     for (version, old) in olds {
         let error = SegmentHeader::decode(old).unwrap_err().0;
-        let said = format!("its format is version {version}, not 3; run the version that wrote it");
+        let said = format!("its format is version {version}, not 4; run the version that wrote it");
         assert_eq!(error, said);
     }
 }
