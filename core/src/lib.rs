@@ -36,6 +36,7 @@ pub mod disk;
 pub mod effect;
 pub mod event;
 mod files;
+pub mod filter;
 mod formation;
 mod health;
 pub mod input;
@@ -56,6 +57,8 @@ pub mod snapshot;
 mod startup;
 pub mod status;
 pub mod store;
+pub mod subscription;
+pub mod tail;
 pub mod types;
 mod wal;
 
@@ -68,12 +71,15 @@ pub use content::{Content, Metadata, Record, Ttl};
 pub use disk::{DiskImage, DiskOp, FileName, MemoryDisk};
 pub use effect::{Answer, Certainty, Effect, Failure, Queue, Response};
 pub use event::{DropReason, Event, RepairStep, Role};
+pub use filter::Filter;
 pub use input::{Input, IoFailed, IoId, ReadLevel, Request, RequestId};
 pub use message::Message;
 pub use op_id::OpId;
 pub use replica::{RecoverError, Replica};
 pub use seed::{Rng, Seed};
 pub use status::{GroupStatus, Status};
+pub use subscription::{Ask, Delivery, End, Item, Options, Policy, Start, Step, Subscription};
+pub use tail::Tail;
 pub use types::{
     ActorId, Boot, ClusterId, GroupId, Identity, Incarnation, Instant, Json, Namespace, NodeId,
     Now, ReplicaId, Sequence, Timestamp, Token, Version,

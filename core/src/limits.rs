@@ -72,6 +72,12 @@ pub const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SUBSCRIBER_CHANGES_MAX: usize = 1_000;
 /// Bytes of those that `conflate` keeps.
 pub const SUBSCRIBER_BYTES_MAX: usize = 1024 * 1024;
+/// Items that one step of a subscription delivers.
+pub const DELIVERIES_MAX: usize = 256;
+/// Bytes of those (soft: the one that crosses it still goes in).
+pub const DELIVERIES_BYTES_MAX: usize = 256 * 1024;
+/// Actors that a subscription's snapshot asks for at once.
+pub const SUBSCRIBER_ACTORS_MAX: usize = 128;
 /// Id prefixes of one filter.
 pub const FILTER_PREFIXES_MAX: usize = 64;
 /// Questions of peers about consensus that one group works on at once; further ones are dropped,

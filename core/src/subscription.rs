@@ -1,0 +1,516 @@
+//! One subscriber's way through the changes of a shard: where it begins, what it hears, and when it
+//! has to wait. Pure: the driver feeds the [`Tail`], puts the questions to its own replica and sends
+//! what is delivered.
+//!
+//! Where a subscription is, is its [`ResumeToken`] and nothing else, so one that goes on from a token
+//! does, on any replica, what the one that gave the token would have done. What it holds beside that
+//! is bounded, whatever the consumer does: a page of the store, and what waits.
+//!
+//! Live, it reads the tail, or the store where the tail does not reach back that far; it changes from
+//! one to the other, both ways, between any two changes.
+
+mod conflate;
+mod snapshot;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fmt;
+
+use self::conflate::Waiting;
+use self::snapshot::Portion;
+use crate::change::{Change, Changes, ChangesQuery, Lineage, ResumeToken, Scanned, Since};
+use crate::filter::Filter;
+use crate::input::ReadLevel;
+use crate::limits;
+use crate::query::{Page, Scan, record_bytes};
+use crate::tail::Tail;
+use crate::types::{ActorId, Record, Sequence, Timestamp};
+
+/// Where a subscription begins (S0-078).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the next change.
+    Now,
+    /// With a snapshot of all actors, then the changes since (S0-079, X-18).
+    Beginning,
+    /// With the first change at or after this committed time; with the next one if none is.
+    Time(Timestamp),
+    /// Where another subscription was (S0-080).
+    Resume(ResumeToken),
+    /// Behind this change, in whatever history the shard has: a token says which one is meant.
+    After(Sequence),
+}
+
+/// What happens when changes come faster than the subscriber grants credit (S0-084, X-17). Writes
+/// never wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It reads them later, as long as they are retained.
+    #[default]
+    Pause,
+    /// Once it has been level with the shard, it is ended when more than
+    /// [`limits::SUBSCRIBER_CHANGES_MAX`] changes that it wants wait for credit.
+    Disconnect,
+    /// It hears the latest of each actor.
+    Conflate,
+}
+
+/// What a subscriber asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where it begins.
+    pub start: Start,
+    /// What it wants to hear of.
+    pub filter: Filter,
+    /// What happens when it is slow.
+    pub policy: Policy,
+}
+
+/// One item for the subscriber, with the token to go on from once it has dealt with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Everything up to and with this item was told, nothing behind it.
+    pub token: ResumeToken,
+    /// What is told.
+    pub item: Item,
+}
+
+/// What a subscriber hears. All but [`Item::Progress`] costs a credit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A change. Where earlier ones of the actor were left out, it tells the whole way from before the
+    /// first of them.
+    Change {
+        /// The change.
+        change: Change,
+        /// Earlier changes of the actor that were left out.
+        conflated: u64,
+    },
+    /// An actor, as it is at the token's sequence.
+    Snapshot {
+        /// The actor.
+        id: ActorId,
+        /// What it holds.
+        record: Record,
+    },
+    /// What was told is the shard's state at this change.
+    SnapshotEnd {
+        /// The change.
+        sequence: Sequence,
+    },
+    /// Nothing that is wanted came up to the token (X-15).
+    Progress,
+}
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send these, in order: at least one, at most [`limits::DELIVERIES_MAX`].
+    Deliver(Vec<Delivery>),
+    /// Put this question. The same comes from each step until it is answered; one that failed is put
+    /// again.
+    Ask(Ask),
+    /// Nothing until the tail grows, credit comes, or the filter changes.
+    Idle,
+    /// It is over.
+    End(End),
+}
+
+/// A question to the driver's own replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Answer with [`Subscription::answered_changes`].
+    Changes {
+        /// Which.
+        query: ChangesQuery,
+        /// How fresh.
+        level: ReadLevel,
+    },
+    /// Answer with [`Subscription::answered_page`].
+    Page {
+        /// Of which actors.
+        scan: Scan,
+        /// How fresh.
+        level: ReadLevel,
+    },
+}
+
+/// Why a subscription is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// What comes next is not retained any more (X-18).
+    Compacted {
+        /// The first change that is.
+        first: Sequence,
+        /// The one that came next.
+        asked: Sequence,
+    },
+    /// Too many changes waited for credit.
+    Lagged {
+        /// Where to go on.
+        token: ResumeToken,
+    },
+    /// The token is of another history: of another cluster, or of one before a restore.
+    OtherLineage {
+        /// The token's.
+        asked: Lineage,
+        /// The shard's.
+        found: Lineage,
+    },
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Compacted { first, asked } => write!(
+                f,
+                "change {asked} is gone, the first retained is {first}; begin with a snapshot"
+            ),
+            End::Lagged { token } => write!(
+                f,
+                "more than {} changes waited for credit; go on from {token}, or take `pause` or \
+                 `conflate`",
+                limits::SUBSCRIBER_CHANGES_MAX
+            ),
+            End::OtherLineage { asked, found } => write!(
+                f,
+                "the token is of history {asked}, this shard's is {found}; begin with a snapshot"
+            ),
+        }
+    }
+}
+
+/// One subscription. See the module.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    start: Start,
+    filter: Filter,
+    policy: Policy,
+    credit: u64,
+    /// The shard has said where the subscription begins.
+    is_open: bool,
+    /// The replica that was asked did not know its history yet.
+    is_blank: bool,
+    /// The token's parts. The lineage is known from the opening on, or from the token that was given.
+    lineage: Option<Lineage>,
+    at: Sequence,
+    scanned: Option<Scanned>,
+    /// The token that the subscriber has.
+    told: Option<ResumeToken>,
+    /// The question that is under way.
+    asked: Option<Ask>,
+    /// A page of changes that the tail does not have.
+    history: Tail,
+    /// A page of the snapshot.
+    portion: Option<Portion>,
+    /// It was level with the tail once.
+    is_level: bool,
+    /// How far was read without credit.
+    ahead: Sequence,
+    /// Wanted changes behind `at`, up to `ahead`; kept by [`Policy::Disconnect`].
+    lag: usize,
+    /// Those that are yet to be told; kept by [`Policy::Conflate`].
+    waiting: Waiting,
+    ended: Option<End>,
+}
+
+impl Subscription {
+    /// A subscription that has no credit yet.
+    pub fn new(options: Options) -> Subscription {
+        let Options { start, filter, policy } = options;
+        let told = match &start {
+            Start::Resume(token) => Some(token.clone()),
+            Start::Now | Start::Beginning | Start::Time(_) | Start::After(_) => None,
+        };
+        let (at, scanned) = match &start {
+            Start::Resume(token) => (token.sequence, token.scanned.clone()),
+            Start::After(sequence) => (*sequence, None),
+            Start::Beginning => (Sequence(0), Some(Scanned::Nothing)),
+            Start::Now | Start::Time(_) => (Sequence(0), None),
+        };
+        Subscription {
+            is_level: start == Start::Now,
+            start,
+            filter,
+            policy,
+            credit: 0,
+            is_open: false,
+            is_blank: false,
+            lineage: told.as_ref().map(|token| token.lineage),
+            at,
+            scanned,
+            told,
+            asked: None,
+            history: Tail::default(),
+            portion: None,
+            ahead: at,
+            lag: 0,
+            waiting: Waiting::default(),
+            ended: None,
+        }
+    }
+
+    /// Goes on as far as it can; `tail` is that of the subscription's shard.
+    pub fn step(&mut self, tail: &Tail) -> Step {
+        let mut batch = Batch::default();
+        if self.ended.is_none() {
+            self.tell_waiting(&mut batch);
+            if self.asked.is_none() {
+                self.go_on(tail, &mut batch);
+            }
+        }
+        if self.history.last() <= self.at {
+            self.history = Tail::default();
+        }
+        if !batch.deliveries.is_empty() {
+            return Step::Deliver(batch.deliveries);
+        }
+        match (&self.ended, &self.asked) {
+            (Some(end), _) => Step::End(end.clone()),
+            (None, Some(ask)) => Step::Ask(ask.clone()),
+            (None, None) => Step::Idle,
+        }
+    }
+
+    /// Takes the answer to [`Ask::Changes`].
+    pub fn answered_changes(&mut self, changes: Changes) {
+        if !matches!(self.asked, Some(Ask::Changes { .. })) {
+            return;
+        }
+        self.asked = None;
+        if changes.lineage == Lineage::default() {
+            self.is_blank = true;
+            return;
+        }
+        let asked = *self.lineage.get_or_insert(changes.lineage);
+        if asked != changes.lineage {
+            self.ended = Some(End::OtherLineage { asked, found: changes.lineage });
+            return;
+        }
+        if changes.is_compacted() {
+            let asked = Sequence(changes.after.0.saturating_add(1));
+            self.ended = Some(End::Compacted { first: changes.first, asked });
+            return;
+        }
+        if !self.is_open {
+            self.is_open = true;
+            self.at = changes.after;
+        }
+        self.history = Tail::default();
+        self.history.push(changes.after, changes.changes);
+    }
+
+    /// Takes the answer to [`Ask::Page`]; `sequence` is the last change in it.
+    pub fn answered_page(&mut self, page: Page, sequence: Sequence) {
+        let Some(Ask::Page { scan, .. }) = &self.asked else { return };
+        let prefix = scan.prefix.clone();
+        self.asked = None;
+        // A filter that came in the meantime may want what was not asked for.
+        let is_whole = self.filter.prefix().starts_with(&prefix);
+        if is_whole && sequence >= self.at {
+            self.begin_portion(Portion::new(prefix, page, sequence));
+        }
+    }
+
+    /// Allows `credit` more items.
+    pub fn grant(&mut self, credit: u64) {
+        self.credit = self.credit.saturating_add(credit);
+    }
+
+    /// Wants something else from the next change on: what was read without credit is read again. A
+    /// snapshot does not go back: of actors that it has passed, only changes are told.
+    pub fn set_filter(&mut self, filter: Filter) {
+        self.filter = filter;
+        self.drop_unfit_portion();
+        self.waiting = Waiting::default();
+        (self.ahead, self.lag) = (self.at, 0);
+    }
+
+    /// A mark of where the subscription is, if that is further than the subscriber knows; the driver
+    /// asks for it from time to time.
+    pub fn progress(&mut self) -> Option<Delivery> {
+        let token = self.token().filter(|_| self.is_open)?;
+        if self.told.as_ref() == Some(&token) {
+            return None;
+        }
+        self.told = Some(token.clone());
+        Some(Delivery { token, item: Item::Progress })
+    }
+
+    /// Where it is: what a subscriber that has dealt with everything goes on from. `None` until it is
+    /// known where it begins.
+    pub fn token(&self) -> Option<ResumeToken> {
+        let scanned = self.scanned.clone();
+        self.lineage.map(|lineage| ResumeToken { lineage, sequence: self.at, scanned })
+    }
+
+    fn go_on(&mut self, tail: &Tail, batch: &mut Batch) {
+        if !self.is_open {
+            self.asked = Some(self.opening());
+        } else if self.scanned.is_some() {
+            self.scan(tail, batch);
+        } else {
+            self.live(tail, batch);
+        }
+    }
+
+    /// Asks where the subscription begins, and in which history.
+    fn opening(&self) -> Ask {
+        let (since, is_fresh) = match (&self.start, &self.scanned) {
+            // Nothing was told: what was missed is of no interest.
+            (Start::Now | Start::Beginning, _) | (Start::Resume(_), Some(Scanned::Nothing)) => {
+                (Since::Last, true)
+            }
+            (Start::Time(time), _) => (Since::Time(*time), true),
+            (Start::Resume(_) | Start::After(_), _) => (Since::After(self.at), self.is_blank),
+        };
+        let limit = if since == Since::Last { 0 } else { limits::DELIVERIES_MAX };
+        // A place needs no fresh state: what lies behind it comes in its time, and a token of another
+        // history must not be waited for.
+        let any = ReadLevel::Session { min: Sequence(0) };
+        let level = if is_fresh { ReadLevel::Linearizable } else { any };
+        Ask::Changes { query: ChangesQuery { since, limit }, level }
+    }
+
+    fn live(&mut self, tail: &Tail, batch: &mut Batch) {
+        let upto = tail.last().max(self.history.last());
+        while self.waiting.is_empty() && self.may_tell(batch) {
+            match read([tail, &self.history], &mut self.at, upto, |one| self.filter.wants(one)) {
+                Read::Wanted(change) => {
+                    if self.at <= self.ahead {
+                        self.lag = self.lag.saturating_sub(1);
+                    }
+                    self.tell(batch, Item::Change { change, conflated: 0 });
+                }
+                Read::Elsewhere => return self.ask_behind(self.at, Sequence(self.at.0 + 1)),
+                Read::Nothing => break,
+            }
+        }
+        self.is_level |= self.at >= upto;
+        if self.credit == 0 {
+            self.read_ahead(tail, upto);
+        }
+    }
+
+    /// What the policy does with changes that there is no credit for.
+    fn read_ahead(&mut self, tail: &Tail, upto: Sequence) {
+        if self.ahead < self.at {
+            (self.ahead, self.lag) = (self.at, 0);
+        }
+        while self.reads_ahead() {
+            match read([tail, &self.history], &mut self.ahead, upto, |one| self.filter.wants(one)) {
+                Read::Wanted(change) if self.policy == Policy::Conflate => {
+                    self.waiting.push(change);
+                }
+                Read::Wanted(_) => {
+                    self.lag += 1;
+                    if self.lag > limits::SUBSCRIBER_CHANGES_MAX {
+                        self.ended = self.token().map(|token| End::Lagged { token });
+                    }
+                }
+                Read::Elsewhere => {
+                    self.ask_behind(self.ahead, Sequence(self.ahead.0 + 1));
+                    break;
+                }
+                Read::Nothing => break,
+            }
+        }
+        if self.policy == Policy::Conflate {
+            self.settle();
+        }
+    }
+
+    fn reads_ahead(&self) -> bool {
+        match self.policy {
+            Policy::Pause => false,
+            Policy::Disconnect => self.is_level && self.ended.is_none(),
+            Policy::Conflate => !self.waiting.is_full(),
+        }
+    }
+
+    fn tell_waiting(&mut self, batch: &mut Batch) {
+        while self.may_tell(batch)
+            && let Some((change, conflated)) = self.waiting.pop()
+        {
+            self.at = change.sequence;
+            self.tell(batch, Item::Change { change, conflated });
+            self.settle();
+        }
+    }
+
+    /// Whatever was read ahead of the first change that waits was told, or is not wanted, or comes
+    /// with a later change of its actor.
+    fn settle(&mut self) {
+        let settled = self.waiting.first().map_or(self.ahead, |first| Sequence(first.0 - 1));
+        self.at = self.at.max(settled);
+    }
+
+    fn ask_behind(&mut self, after: Sequence, min: Sequence) {
+        let query = ChangesQuery { since: Since::After(after), limit: limits::DELIVERIES_MAX };
+        self.asked = Some(Ask::Changes { query, level: ReadLevel::Session { min } });
+    }
+
+    fn may_tell(&self, batch: &Batch) -> bool {
+        self.credit > 0 && !batch.is_full()
+    }
+
+    fn tell(&mut self, batch: &mut Batch, item: Item) {
+        let Some(token) = self.token() else { return };
+        self.credit -= 1;
+        self.told = Some(token.clone());
+        batch.push(Delivery { token, item });
+    }
+}
+
+/// What one step delivers.
+#[derive(Debug, Default)]
+struct Batch {
+    deliveries: Vec<Delivery>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.deliveries.len() >= limits::DELIVERIES_MAX
+            || self.bytes >= limits::DELIVERIES_BYTES_MAX
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        self.bytes += match &delivery.item {
+            Item::Change { change, .. } => change.sent_bytes(),
+            Item::Snapshot { id, record } => record_bytes(id, record),
+            Item::SnapshotEnd { .. } | Item::Progress => 0,
+        };
+        self.deliveries.push(delivery);
+    }
+}
+
+/// What was found behind a place.
+enum Read {
+    /// The next change that is wanted.
+    Wanted(Change),
+    /// There is none up to where it was looked for.
+    Nothing,
+    /// Only the store knows.
+    Elsewhere,
+}
+
+/// Moves `at` to the next change that is `wanted`, `upto` at most.
+fn read(
+    sources: [&Tail; 2],
+    at: &mut Sequence,
+    upto: Sequence,
+    wanted: impl Fn(&Change) -> bool,
+) -> Read {
+    while *at < upto {
+        let next = Sequence(at.0 + 1);
+        let Some(change) = sources.into_iter().find_map(|source| source.get(next)) else {
+            return Read::Elsewhere;
+        };
+        *at = next;
+        if wanted(change) {
+            return Read::Wanted(change.clone());
+        }
+    }
+    Read::Nothing
+}
