@@ -14,6 +14,7 @@ pub mod acked_once;
 pub mod acked_present_once;
 pub mod answers_fit_questions;
 pub mod canary;
+pub mod changes_are_final;
 pub mod committed_is_final;
 pub mod converges;
 pub mod damage_is_noticed;
@@ -97,6 +98,7 @@ pub const TABLE: &[Property] = &[
     server("damage_is_noticed", "docs/SEMANTICS.md, faults survived: damage is found and refused"),
     server("failed_sync_is_fatal", "docs/ARCHITECTURE.md, the driver's contract: a failed sync"),
     server("fatal_has_a_cause", "docs/ARCHITECTURE.md, the driver's contract: `Fatal`"),
+    server("changes_are_final", "docs/SEMANTICS.md, the change stream; S0-076, X-16, X-19"),
     server("expired_when_due", "docs/SEMANTICS.md, expiry"),
     server("reply_at_most_once", "docs/ARCHITECTURE.md, the driver's contract: `Reply`"),
     client("acked_once", "docs/SEMANTICS.md, exactly once; S0-060, X-12"),

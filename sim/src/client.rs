@@ -350,7 +350,7 @@ impl Client {
             }
             (_, Err(Failure::Busy { retry_after, .. })) => return Lesson::NotNow(retry_after),
             (_, Err(Failure::Unknown)) => return Lesson::Perhaps,
-            (_, Ok(Answer::Done { .. } | Answer::Session(_)) | Err(_)) => {
+            (_, Ok(Answer::Done { .. } | Answer::Changes { .. } | Answer::Session(_)) | Err(_)) => {
                 return Lesson::NotNow(soon);
             }
         };

@@ -10,7 +10,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use understudy_core::{
-    ClusterConfig, ClusterId, GroupId, LogSizes, Namespace, NodeId, Rng, Seed, Storage, Timing,
+    ClusterConfig, ClusterId, GroupId, LogSizes, Namespace, NodeId, Retention, Rng, Seed, Storage,
+    Timing,
 };
 
 use crate::files::Latency;
@@ -59,6 +60,9 @@ pub struct Plan {
     pub disks_lie: bool,
     /// When the log is cut, and how much of it stays.
     pub log: LogSizes,
+    /// Which changes stay.
+    #[serde(default = "Retention::production")]
+    pub retention: Retention,
     /// Where each namespace keeps its rows.
     pub storage: Vec<Storage>,
     /// What the network does.
@@ -145,6 +149,7 @@ impl Plan {
             join_silence_ms: rng.between(600, 2_000),
             disks_lie: profile == Profile::Lying,
             log: Plan::log(rng),
+            retention: Plan::retention(&mut seed.child("retention").rng()),
             storage: (0..NAMESPACES.len()).map(|_| Plan::storage(rng)).collect(),
             weather: Plan::weather(rng, standard),
             disks: (0..nodes).map(|_| Plan::disk(rng)).collect(),
@@ -217,6 +222,7 @@ impl Plan {
                 ..Timing::production()
             },
             log: self.log.clone(),
+            retention: self.retention.clone(),
         }
     }
 
@@ -237,6 +243,15 @@ impl Plan {
             checkpoint_entries: rng.between(10, 100),
             keep_entries: rng.below(17),
             keep_bytes: rng.below(4) * 1024,
+        }
+    }
+
+    /// Small enough that most runs forget some changes, and large enough that not all do.
+    fn retention(rng: &mut Rng) -> Retention {
+        Retention {
+            memory_bytes: 2048 << rng.below(6),
+            backend_bytes: 2048 << rng.below(6),
+            age: Duration::from_millis(rng.between(500, 10_000)),
         }
     }
 
@@ -309,8 +324,11 @@ impl fmt::Display for Plan {
         let outside: Vec<_> = self.outside().map(|(_, name)| name.to_string()).collect();
         writeln!(
             f,
-            "segments of {segment_bytes} bytes, checkpoints each {checkpoint_bytes} bytes or \
+            "changes stay up to {} or {} bytes, for {} ms; segments of {segment_bytes} bytes, checkpoints each {checkpoint_bytes} bytes or \
              {checkpoint_entries} entries, {} entries or {} bytes stay; in a store: {}",
+            self.retention.memory_bytes,
+            self.retention.backend_bytes,
+            self.retention.age.as_millis(),
             self.log.keep_entries,
             self.log.keep_bytes,
             if outside.is_empty() { "none".to_owned() } else { outside.join(", ") }

@@ -297,6 +297,10 @@ fn judge_server(stage: &Stage, judges: Judges) -> Result<(), Violation> {
         return Ok(());
     }
     let state = stage.world().final_state()?;
+    let groups = stage.world().groups();
+    for (group, (dump, end)) in groups.into_iter().zip(&state) {
+        stage.world().changes.check_rows(group, dump, *end)?;
+    }
     stage.oracle().judge_server(&state)
 }
 
@@ -329,7 +333,12 @@ impl Report {
             schedule: stage.schedule.clone(),
             counts: world.counts,
             marks: world.marks,
-            totals: Totals { answered, unknown, ..world.totals },
+            totals: Totals {
+                answered,
+                unknown,
+                changes: world.changes.checked(),
+                ..world.totals
+            },
             elected: world.elected(),
             virtual_ns: world.now(),
             trace_hash: world.trace.hash(),

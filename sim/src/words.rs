@@ -6,8 +6,8 @@ use understudy_core::message::{
 };
 use understudy_core::query::{Page, Scan};
 use understudy_core::{
-    ActorId, Answer, Event, Expected, Failure, GroupId, Message, Operation, Outcome, ReadLevel,
-    Record, Refusal, Request, Response, Token, Work,
+    ActorId, Answer, ChangesQuery, Event, Expected, Failure, GroupId, Message, Operation, Outcome,
+    ReadLevel, Record, Refusal, Request, Response, Since, Token, Work,
 };
 
 /// One message's body.
@@ -87,7 +87,9 @@ pub fn actor(request: &Request) -> String {
     match request {
         Request::Scan { namespace, prefix, .. } => format!("{namespace}/{prefix}*"),
         Request::Read { namespace, id, .. } => format!("{namespace}/{id}"),
-        Request::Session { namespace } => namespace.to_string(),
+        Request::Changes { namespace, .. } | Request::Session { namespace } => {
+            namespace.to_string()
+        }
         Request::Write { namespace, work, .. } => {
             let ids: Vec<_> = work.writes().iter().map(|write| write.id.as_str()).collect();
             format!("{namespace}/{}", ids.join("+"))
@@ -100,6 +102,7 @@ pub fn request(request: &Request) -> String {
     match request {
         Request::Read { level, .. } => read("read", *level),
         Request::Scan { after, limit, level, .. } => scan(after.as_ref(), *limit, *level),
+        Request::Changes { query, level, .. } => changes(query, *level),
         Request::Session { .. } => "a session".to_owned(),
         Request::Write { work, .. } => self::work(work),
     }
@@ -126,6 +129,15 @@ fn read(what: &str, level: ReadLevel) -> String {
 fn scan(after: Option<&ActorId>, limit: usize, level: ReadLevel) -> String {
     let after = after.map_or(String::new(), |after| format!(" behind {after}"));
     format!("{} of {limit}{after}", read("scan", level))
+}
+
+fn changes(query: &ChangesQuery, level: ReadLevel) -> String {
+    let since = match query.since {
+        Since::After(after) => format!("behind {after}"),
+        Since::Time(time) => format!("since {}", time.0),
+        Since::Last => "behind the last".to_owned(),
+    };
+    format!("{} {since}, {} at most", read("changes", level), query.limit)
 }
 
 /// What a client asks.
@@ -214,6 +226,10 @@ pub fn response(response: &Response) -> String {
         Ok(Answer::Scan { records, more, applied, .. }) => {
             let more = if *more { " and more" } else { "" };
             format!("{} actors{more}, applied {applied}", records.len())
+        }
+        Ok(Answer::Changes { changes, sequence, .. }) => {
+            let (count, after) = (changes.changes.len(), changes.after);
+            format!("{count} changes behind {after} of {sequence}, from {}", changes.first)
         }
         Err(Failure::Refused(refusal)) => self::refusal(refusal),
         Err(failure) => failure.code().to_owned(),

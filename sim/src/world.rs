@@ -25,6 +25,7 @@ use understudy_core::{
 
 use crate::atlas::Atlas;
 use crate::checks::Violation;
+use crate::checks::changes_are_final::ChangesAreFinal;
 use crate::checks::committed_is_final::CommittedIsFinal;
 use crate::checks::expired_when_due::ExpiredWhenDue;
 use crate::checks::one_leader_per_term::OneLeaderPerTerm;
@@ -80,6 +81,7 @@ pub struct World {
     leaders: OneLeaderPerTerm,
     committed: CommittedIsFinal,
     pub(crate) expired: ExpiredWhenDue,
+    pub(crate) changes: ChangesAreFinal,
     /// What each node that is up has said it is.
     roles: BTreeMap<(GroupId, NodeId), (Role, u64)>,
     /// The highest term anybody has spoken of.
@@ -193,6 +195,7 @@ impl World {
             leaders: OneLeaderPerTerm::default(),
             committed: CommittedIsFinal::default(),
             expired: ExpiredWhenDue::default(),
+            changes: ChangesAreFinal::default(),
             roles: BTreeMap::new(),
             terms: BTreeMap::new(),
             repairs: BTreeMap::new(),

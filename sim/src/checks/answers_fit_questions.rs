@@ -51,7 +51,7 @@ pub fn check(ask: &Ask, response: &Response) -> Result<(), Violation> {
         | (Ask::Write { .. }, Ok(Answer::Read { .. } | Answer::Scan { .. }))
         | (Ask::Read { .. }, Ok(Answer::Done { .. } | Answer::Scan { .. }))
         | (Ask::Scan { .. }, Ok(Answer::Done { .. } | Answer::Read { .. }))
-        | (_, Ok(Answer::Session(_))) => false,
+        | (_, Ok(Answer::Session(_) | Answer::Changes { .. })) => false,
     };
     if fits { Ok(()) } else { violation(ask, words::response(response)) }
 }

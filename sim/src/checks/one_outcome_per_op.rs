@@ -52,6 +52,7 @@ pub fn check_repeat(op: &OpId, response: &Response) -> Result<(), Violation> {
             Answer::Done { replayed: true, .. }
             | Answer::Read { .. }
             | Answer::Scan { .. }
+            | Answer::Changes { .. }
             | Answer::Session(_),
         )
         | Err(_) => Ok(()),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use understudy_core::{
-    Answer, DiskOp, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId, Outcome,
-    Refusal, Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Status, codec,
+    Answer, Change, DiskOp, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId,
+    Outcome, Refusal, Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Sequence, Status,
+    codec,
 };
 
 use super::storage::Rows;
@@ -269,6 +270,7 @@ impl World {
         });
         self.trace.amend(number, |line| line.state = state);
         self.committed.restarts(id);
+        self.changes.restarts(id);
         if self.nodes.iter().all(|node| !node.is_up()) {
             self.marks.met(Mark::AllDown);
         }
@@ -427,6 +429,7 @@ impl World {
             }
             Effect::Store { io, group, op } => self.work_on_rows(id, io, group, op),
             Effect::Reply { request, response } => self.reply(id, request, response),
+            Effect::Changes { group, after, changes } => self.tell(id, group, after, changes),
             Effect::Event(event) => {
                 let text = event.to_string();
                 self.note(id.0, Kind::Event, text.as_bytes(), |line| {
@@ -443,6 +446,18 @@ impl World {
             }
         }
         None
+    }
+
+    /// A node tells of changes.
+    fn tell(&mut self, id: NodeId, group: GroupId, after: Sequence, changes: Vec<Change>) {
+        let (count, content) = (changes.len(), codec::encode(&(group, after, &changes)));
+        self.note(id.0, Kind::Event, &content, |line| {
+            line.group = u64::from(group.0);
+            line.text = format!("group {group}: {count} changes behind {after}");
+        });
+        if let Err(violation) = self.changes.told(id, group, after, &changes) {
+            self.fail(violation);
+        }
     }
 
     fn reply(&mut self, id: NodeId, request: RequestId, response: Response) {

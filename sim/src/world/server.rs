@@ -31,6 +31,11 @@ pub struct Totals {
     pub unknown: u64,
     /// Actors whose history was too entangled to order.
     pub entangled: u64,
+    /// Changes that replicas told, over all replicas and lives: each was held against the others.
+    pub changes: u64,
+    /// Changes and rows of snapshots that subscribers heard: each was held against what they were to
+    /// hear.
+    pub heard: u64,
 }
 
 impl World {
