@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use understudy_proto::v1::pipeline_answer::Answer;
 use understudy_proto::v1::pipeline_call::Call;
-use understudy_proto::v1::{OperationName, operation_name};
+use understudy_proto::v1::{self, OperationName, operation_name};
 
 #[cfg(feature = "embedded")]
-use crate::embedded::Embedded;
+use crate::embedded::{Embedded, EmbeddedWatch};
 use crate::error::Error;
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteWatch};
+use crate::watch::{ChangeStats, WatchOptions};
 
 /// Who answers.
 #[derive(Debug)]
@@ -32,6 +33,65 @@ impl Backend {
             Backend::Remote(remote) => remote.perform(namespace, call, deadline).await,
             #[cfg(feature = "embedded")]
             Backend::Embedded(embedded) => embedded.perform(call, deadline).await,
+        }
+    }
+
+    /// Opens a change stream.
+    pub(crate) async fn watch(
+        &self,
+        namespace: &str,
+        options: &WatchOptions,
+        deadline: Duration,
+    ) -> Result<Source, Error> {
+        match self {
+            Backend::Remote(remote) => {
+                remote.watch(namespace, options, deadline).await.map(Source::Remote)
+            }
+            #[cfg(feature = "embedded")]
+            Backend::Embedded(embedded) => {
+                let watch = embedded.watch(namespace, options).await?;
+                Ok(Source::Embedded(Box::new(watch)))
+            }
+        }
+    }
+
+    /// What there is to say of a namespace's change stream.
+    pub(crate) async fn change_stats(
+        &self,
+        namespace: &str,
+        deadline: Duration,
+    ) -> Result<ChangeStats, Error> {
+        match self {
+            Backend::Remote(remote) => remote.change_stats(namespace, deadline).await,
+            #[cfg(feature = "embedded")]
+            Backend::Embedded(embedded) => embedded.change_stats(namespace),
+        }
+    }
+}
+
+/// Where a change stream comes from.
+pub(crate) enum Source {
+    Remote(RemoteWatch),
+    #[cfg(feature = "embedded")]
+    Embedded(Box<EmbeddedWatch>),
+}
+
+impl Source {
+    /// What comes next; without an error when it is lost and can be opened anew.
+    pub(crate) async fn next(&mut self) -> Result<Vec<v1::WatchItem>, Option<Error>> {
+        match self {
+            Source::Remote(watch) => watch.next().await,
+            #[cfg(feature = "embedded")]
+            Source::Embedded(watch) => watch.next().await,
+        }
+    }
+
+    /// Allows so many more.
+    pub(crate) async fn grant(&mut self, amount: u64) {
+        match self {
+            Source::Remote(watch) => watch.grant(amount).await,
+            #[cfg(feature = "embedded")]
+            Source::Embedded(watch) => watch.grant(amount),
         }
     }
 }

@@ -11,19 +11,22 @@
 //! | `update_versioned(type, id, value, version)` | [`Client::update_versioned`] | [`crate::Client::update_if`] |
 //! | `delete(type, id)` | [`Client::delete`] | [`crate::Client::delete`] |
 //! | `get_all(type)` | [`Client::get_all`] (in the order of ids) | [`crate::Client::get_all`], [`crate::Client::scan`] |
-//! | `subscribe(options)`, `cdc_stats()` | come with the change feed | come with the change feed |
+//! | `subscribe(options)` and `recv()` | [`Client::watch`], an iterator | [`crate::Client::watch`], a stream |
+//! | `cdc_stats()` | [`Client::change_stats`] | [`crate::Client::change_stats`] |
 //!
 //! A type is a namespace. What has no counterpart above ([`crate::Client::batch_write_atomic`] and
 //! others) is reached with [`Client::wait`].
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use crate::error::Error;
 use crate::options::Options;
 use crate::types::{Deleted, Expected, IntoContent, Level, Record, Written};
+use crate::watch::{ChangeStats, Watch, WatchEvent, WatchOptions};
 
 /// A store: a cluster or a folder of this process. Cheap to clone, and shared by any threads.
 #[derive(Clone, Debug)]
@@ -34,6 +37,21 @@ pub struct Client {
 
 /// The name for those who keep a folder: `Store::open(path)`.
 pub type Store = Client;
+
+/// What happens in a namespace. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Events<T> {
+    watch: Watch<T>,
+    threads: Arc<Threads>,
+}
+
+impl<T> Iterator for Events<T> {
+    type Item = Result<WatchEvent<T>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.threads.wait(self.watch.next())
+    }
+}
 
 /// What async code underneath runs on.
 #[derive(Debug)]
@@ -228,6 +246,28 @@ impl Client {
         id: impl Into<String>,
     ) -> Result<Deleted, Error> {
         self.threads.wait(self.store.delete(namespace, id))
+    }
+
+    /// What happens in a namespace, in order: see [`crate::Client::watch`]. Each step waits for the
+    /// next event.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch<T: DeserializeOwned + 'static>(
+        &self,
+        namespace: impl Into<String>,
+        options: WatchOptions,
+    ) -> Result<Events<T>, Error> {
+        let watch = self.threads.wait(self.store.watch(namespace, options))?;
+        Ok(Events { threads: self.threads.clone(), watch })
+    }
+
+    /// What there is to say of a namespace's change stream.
+    ///
+    /// # Errors
+    /// What any operation may meet.
+    pub fn change_stats(&self, namespace: &str) -> Result<ChangeStats, Error> {
+        self.threads.wait(self.store.change_stats(namespace))
     }
 
     /// Every actor of a namespace, in the order of ids, all in memory at once.

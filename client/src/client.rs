@@ -20,6 +20,7 @@ use crate::types::{
     Change, Content, Deleted, Expected, IntoContent, Level, Page, Receipt, Record, Scan, Write,
     Written,
 };
+use crate::watch::{ChangeStats, Watch, WatchOptions};
 
 /// A store: a cluster ([`Client::connect`]) or a folder of this process ([`Client::open`]).
 ///
@@ -523,6 +524,39 @@ impl Client {
         }
     }
 
+    /// What happens in a namespace, in order. Done when it is settled where it begins: what is written
+    /// after that is told.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] where it should begin, and what any operation may meet.
+    pub async fn watch<T: DeserializeOwned + 'static>(
+        &self,
+        namespace: impl Into<String>,
+        options: WatchOptions,
+    ) -> Result<Watch<T>, Error> {
+        Ok(self.watch_raw(namespace, options).await?.json())
+    }
+
+    /// The same with documents byte for byte.
+    ///
+    /// # Errors
+    /// As [`Client::watch`].
+    pub async fn watch_raw(
+        &self,
+        namespace: impl Into<String>,
+        options: WatchOptions,
+    ) -> Result<Watch, Error> {
+        Watch::open(self.clone(), namespace.into(), options, self.deadline).await
+    }
+
+    /// What the node that answers says of a namespace's change stream.
+    ///
+    /// # Errors
+    /// What any operation may meet.
+    pub async fn change_stats(&self, namespace: &str) -> Result<ChangeStats, Error> {
+        self.shared.backend.change_stats(namespace, self.deadline).await
+    }
+
     async fn write(&self, call: Call) -> Result<Written, Error> {
         let namespace = match &call {
             Call::Create(request) => request.namespace.clone(),
@@ -573,6 +607,12 @@ impl Client {
             Some(highest) => *highest = sequence.max(*highest),
             None => drop(seen.insert(namespace.to_owned(), sequence)),
         }
+    }
+}
+
+impl AsRef<Backend> for Client {
+    fn as_ref(&self) -> &Backend {
+        &self.shared.backend
     }
 }
 

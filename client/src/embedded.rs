@@ -26,6 +26,9 @@ use understudy_proto::v1::pipeline_call::Call;
 use crate::error::{self, Error};
 
 mod convert;
+mod watch;
+
+pub(crate) use watch::EmbeddedWatch;
 
 /// Of the only node.
 const NODE: u64 = 1;

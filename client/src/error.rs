@@ -42,6 +42,17 @@ pub enum Error {
         /// Attempts made.
         tries: u32,
     },
+    /// A change stream cannot go on where it was: those changes are not retained any more. Begin at
+    /// [`crate::Start::Beginning`], or skip them.
+    Compacted {
+        /// The first change that is retained.
+        first: u64,
+    },
+    /// A change stream has ended because this client was slow, as its policy says. Nothing is lost.
+    Lagged {
+        /// Where to go on.
+        resume_token: String,
+    },
     /// Another refusal, such as of a request that breaks a rule or is not allowed.
     Refused {
         /// A stable word for programs.
@@ -73,6 +84,8 @@ impl Error {
             Error::Conflict { .. } => "conflict",
             Error::BatchRefused { .. } => "batch_refused",
             Error::NoAnswer { code, .. } | Error::Refused { code, .. } => code,
+            Error::Compacted { .. } => "compacted",
+            Error::Lagged { .. } => "lagged",
             Error::Invalid(_) => "invalid",
             Error::Decode { .. } => "decode",
         }
@@ -123,6 +136,8 @@ impl Error {
                 place: problem.failed_place.unwrap_or(0),
                 message: problem.message,
             },
+            "compacted" => Error::Compacted { first: problem.first_sequence.unwrap_or(0) },
+            "lagged" => Error::Lagged { resume_token: problem.resume_token.unwrap_or_default() },
             "busy" | "unavailable" | "unknown" => {
                 Error::NoAnswer { code: problem.code, certainty, heard: problem.message, tries: 1 }
             }
@@ -172,6 +187,14 @@ impl fmt::Display for Error {
                     Certainty::Unknown => "it may or may not have happened",
                 };
                 write!(f, "no answer in time after {tries} tries ({heard}); {may}")
+            }
+            Error::Compacted { first } => write!(
+                f,
+                "the changes are not retained any more, {first} is the first that is; begin with \
+                 what is there, or at a later place"
+            ),
+            Error::Lagged { resume_token } => {
+                write!(f, "this subscriber was too slow; go on from `{resume_token}`, and faster")
             }
             Error::Refused { message, .. } => f.write_str(message),
             Error::Invalid(why) => f.write_str(why),

@@ -38,6 +38,26 @@
 //! may yet, as if its answer had been [`Certainty::Unknown`], and this client never repeats it. If you
 //! must know later, write under a key of your own ([`Client::under`]) and repeat it.
 //!
+//! # Changes
+//! [`Client::watch`] tells what happens in a namespace, in order, and goes on by itself when a node is
+//! lost. An event is told at least once: keep its [`WatchEvent::resume_token`] once it is dealt with,
+//! and know a repeat by its [`ChangeEvent::event_id`].
+//!
+//! ```no_run
+//! # use futures_util::StreamExt;
+//! # use understudy_client::{Client, Error, Start, WatchItem, WatchOptions};
+//! # async fn example(store: Client) -> Result<(), Error> {
+//! let options = WatchOptions::from(Start::Beginning).prefix("cart-");
+//! let mut events = store.watch::<Vec<String>>("carts", options).await?;
+//! while let Some(event) = events.next().await {
+//!     if let WatchItem::Change(change) = event?.item {
+//!         println!("{} {:?}: {:?}", change.sequence, change.kind, change.after);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # TLS and tokens
 //! [`Options::ca`], [`Options::identity`] and [`Options::token`] say whom this client believes and what
 //! it shows. What a node refuses for want of a good token is not tried again: [`Error::Refused`] with
@@ -58,7 +78,7 @@
 //!
 //! # What is deliberately absent
 //! Decisions about whom to ask and when to try again: they are in `understudy-plan`, pure, and the
-//! simulator drives them too. A change feed: it comes with a later version.
+//! simulator drives them too.
 #![forbid(unsafe_code)]
 
 mod backend;
@@ -70,6 +90,7 @@ mod error;
 mod options;
 mod remote;
 mod types;
+mod watch;
 
 pub use client::{Client, Store};
 pub use error::{Certainty, Error};
@@ -79,3 +100,6 @@ pub use types::{
     Write, Written,
 };
 pub use understudy_tls::Pem;
+pub use watch::{
+    ChangeEvent, ChangeKind, ChangeStats, Policy, Start, Watch, WatchEvent, WatchItem, WatchOptions,
+};

@@ -19,10 +19,13 @@ use crate::options::Options;
 mod credentials;
 mod link;
 mod session;
+mod watch;
 
 use credentials::Credentials;
 use link::{Fault, Link};
 use session::Session;
+
+pub(crate) use watch::RemoteWatch;
 
 /// What an attempt waits beyond the node's own time before it answers for a node that did not.
 const GRACE: Duration = Duration::from_millis(250);

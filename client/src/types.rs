@@ -312,7 +312,7 @@ fn token(token: Option<v1::Token>) -> Token {
     Token { created, version }
 }
 
-fn time(ms: u64) -> SystemTime {
+pub(crate) fn time(ms: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH)
 }
 

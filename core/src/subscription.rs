@@ -321,6 +321,11 @@ impl Subscription {
         self.credit = self.credit.saturating_add(credit);
     }
 
+    /// Takes back all credit that was not used: the way to the subscriber is full.
+    pub fn withdraw(&mut self) {
+        self.credit = 0;
+    }
+
     /// Wants something else from the next change on: what was read without credit is read again. A
     /// snapshot does not go back: of actors that it has passed, only changes are told.
     pub fn set_filter(&mut self, filter: Filter) {

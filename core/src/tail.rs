@@ -44,6 +44,16 @@ impl Tail {
         Sequence(self.after.0 + u64::try_from(self.changes.len()).unwrap_or(u64::MAX))
     }
 
+    /// How many changes are here.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// The change at a place; `None` when it is too old to be here, or has yet to come.
     pub fn get(&self, sequence: Sequence) -> Option<&Change> {
         let place = sequence.0.checked_sub(self.after.0)?.checked_sub(1)?;

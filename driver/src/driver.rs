@@ -17,13 +17,14 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 use understudy_core::store::StoreView;
 use understudy_core::{
-    Effect, Event, Failure, GroupId, Input, Message, NodeId, Queue, Replica, Request, RequestId,
-    Response, Status,
+    Effect, Event, Failure, GroupId, Input, Message, Namespace, NodeId, Options, Queue, Replica,
+    Request, RequestId, Response, Status,
 };
 
 use crate::abort::AbortOnPanic;
 use crate::clock::Clock;
 use crate::files::{FileThread, Job};
+use crate::hub::{ChangesStatus, Hub, Outlet, Refused, Subscriber};
 use crate::limits;
 use crate::peer::{Batch, Peer};
 use crate::store::{self, Store};
@@ -59,6 +60,7 @@ enum Ask {
 #[derive(Clone, Debug)]
 pub struct Core {
     asks: Sender<Ask>,
+    hub: Hub,
     steps: Arc<AtomicU64>,
     failed: Arc<OnceLock<String>>,
 }
@@ -90,6 +92,7 @@ struct Driver {
     writes: Sender<WalWrite>,
     jobs: Sender<Job>,
     store: Option<Sender<store::Operation>>,
+    changes: Outlet,
     outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
     suspect: PathBuf,
     on_fatal: OnFatal,
@@ -123,12 +126,15 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
     let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
     let steps = Arc::new(AtomicU64::new(0));
     let failed = Arc::new(OnceLock::new());
+    let groups = replica.status().groups.into_iter().map(|group| (group.group, group.namespace));
+    let (hub, changes, hub_thread) = Hub::start(groups)?;
     let driver = Driver {
         replica,
         clock,
         writes: wal.writes,
         jobs: files.jobs,
         store: store.as_ref().map(|store| store.ops.clone()),
+        changes,
         outgoing,
         suspect,
         on_fatal,
@@ -147,13 +153,13 @@ pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandl
     };
     let inlets =
         Inlets { completions: wal.completions, done: files.done, stored, inbox, asks: asked };
-    let threads = [wal.thread, files.thread].into_iter().chain(store_thread);
+    let threads = [wal.thread, files.thread, hub_thread].into_iter().chain(store_thread);
     let thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
         AbortOnPanic::run(|| driver.run(&inlets));
         // Their queues are gone with the driver, so they end when what was in them is done.
         threads.for_each(|thread| drop(thread.join()));
     })?;
-    Ok((Core { asks, steps, failed }, thread))
+    Ok((Core { asks, hub, steps, failed }, thread))
 }
 
 impl Core {
@@ -190,6 +196,24 @@ impl Core {
         let (reply, answer) = oneshot::channel();
         self.asks.try_send(Ask::View(group, reply)).ok()?;
         tokio::time::timeout(limits::API_GRACE, answer).await.ok()?.ok()?
+    }
+
+    /// A subscription to the changes of a namespace. Nothing of it is heard before
+    /// [`Subscriber::open`].
+    ///
+    /// # Errors
+    /// There is no such namespace, or no room.
+    pub fn subscribe(
+        &self,
+        namespace: &Namespace,
+        options: Options,
+    ) -> Result<Subscriber, Refused> {
+        self.hub.subscribe(self, namespace, options)
+    }
+
+    /// What there is to say of a namespace's change stream.
+    pub fn changes(&self, namespace: &Namespace) -> Option<ChangesStatus> {
+        self.hub.status(namespace)
     }
 
     /// Why the core thread has ended, if it did so by itself ([`OnFatal::Stop`]).
@@ -353,8 +377,9 @@ impl Driver {
                         let _ = reply.send(response);
                     }
                 }
-                // Nobody subscribes yet.
-                Effect::Changes { .. } => {}
+                Effect::Changes { group, after, changes } => {
+                    self.changes.push(group, after, changes);
+                }
                 Effect::Event(event) => log(&event),
                 Effect::Fatal { reason, damaged } => {
                     if damaged {

@@ -17,6 +17,21 @@ pub const SUBMIT_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How often the invariants are checked and abandoned requests are swept.
 pub const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
+/// Subscriptions to changes at one node; one more is `Busy`.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// What a subscriber hears as the time to wait when there are so many.
+pub const SUBSCRIPTIONS_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often a subscriber that hears nothing is told how far it is.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long a question of a subscriber to its own replica may take before it is put again.
+pub const SUBSCRIBER_ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a new subscriber waits to hear where it begins.
+pub const SUBSCRIBER_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest pause before a question that failed is put again.
+pub const SUBSCRIBER_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Longest such pause.
+pub const SUBSCRIBER_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
 /// Writes between the core thread and the WAL thread; the core waits when the disk is this far
 /// behind: until then nothing it could promise would be true anyway.
 pub const WAL_QUEUE_MAX: usize = 1024;

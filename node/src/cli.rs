@@ -27,6 +27,7 @@ use crate::load::{self, Summary};
 use crate::pace::Pace;
 use crate::say::say;
 use crate::verify::{self, Index, Verdict};
+use crate::watch::WatchArgs;
 use crate::{backup, demo, dev, serve, tools};
 
 /// A replicated store of versioned JSON actors.
@@ -52,6 +53,10 @@ enum Command {
     Demo(DemoArgs),
     #[command(flatten)]
     Data(DataCommand),
+    /// Print what happens in a namespace, as it happens.
+    ///
+    /// Each line with `--json` has a resume token: `--start TOKEN` goes on behind it, at any node.
+    Watch(WatchArgs),
     /// Load a running cluster and measure it.
     Bench(BenchArgs),
     /// Show every node, what it leads and how far it is.
@@ -270,6 +275,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => run_dev(args)?,
         Command::Demo(args) => return run_demo(args),
         Command::Data(command) => return block_on(data::run(command)),
+        Command::Watch(args) => return block_on(args.run()),
         Command::Bench(args) => return bench::run(&args),
         Command::Status { endpoints, json } => {
             let client = endpoints.client()?;

@@ -371,6 +371,7 @@ fn write_configs(dir: &Path, shape: &Shape) -> anyhow::Result<()> {
                 storage: Default::default(),
                 timing: TimingSection::default(),
                 log: Default::default(),
+                changes: Default::default(),
                 nodes: nodes.clone(),
             },
         };

@@ -174,7 +174,7 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
     let named = |name: &str, a: &dyn fmt::Debug, b: &dyn fmt::Debug| {
         Some(format!("`{name}` is {a:?} here and {b:?} there"))
     };
-    let ClusterConfig { cluster, nodes, namespaces, storage, timing, log } = own;
+    let ClusterConfig { cluster, nodes, namespaces, storage, timing, log, retention } = own;
     if *cluster != other.cluster {
         return named("cluster.name", &cluster.0, &other.cluster.0);
     }
@@ -194,7 +194,11 @@ fn difference(own: &ClusterConfig, other: &ClusterConfig) -> Option<String> {
     if *timing != other.timing {
         return named("cluster.timing", timing, &other.timing);
     }
-    (*log != other.log).then(|| named("cluster.log", log, &other.log)).flatten()
+    if *log != other.log {
+        return named("cluster.log", log, &other.log);
+    }
+    let (name, other) = ("cluster.changes", &other.retention);
+    (retention != other).then(|| named(name, retention, other)).flatten()
 }
 
 /// Within the time that a stranger has.
@@ -257,6 +261,7 @@ mod tests {
             storage: Default::default(),
             timing: Timing::production(),
             log: understudy_core::LogSizes::production(),
+            retention: understudy_core::Retention::production(),
         };
         change(&mut config);
         let cluster = config.cluster.clone();

@@ -36,6 +36,7 @@ pub mod security;
 pub mod serve;
 pub mod tools;
 pub mod verify;
+pub mod watch;
 
 // The other half of this process; see `understudy-driver`.
 #[cfg(feature = "rocksdb")]

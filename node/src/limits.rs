@@ -97,6 +97,21 @@ pub const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for what clients have begun to end when the node stops.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// How long a request for changes waits unless it says otherwise.
+pub const WATCH_WAIT: Duration = Duration::from_secs(30);
+/// And how long it may want to.
+pub const WATCH_WAIT_MAX: Duration = core::REQUEST_TIMEOUT_MAX;
+/// Changes in one answer that says no number.
+pub const WATCH_LIMIT: usize = 100;
+/// Changes in one answer.
+pub const WATCH_LIMIT_MAX: usize = 1000;
+/// Bytes of changes in one answer (soft: what crosses it still goes in).
+pub const WATCH_ANSWER_BYTES_SOFT: usize = 2 * 1024 * 1024;
+/// How often a stream of server-sent events that has nothing to tell shows that it is alive.
+pub const WATCH_BEAT_EVERY: Duration = Duration::from_secs(10);
+/// How often the token of one who watches is looked at again.
+pub const WATCH_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Records of a backup between the thread that makes them and the client's connection.
 pub const BACKUP_QUEUE_MAX: usize = 16;
 /// A backup of which nothing was read, or nothing came, for so long is given up.

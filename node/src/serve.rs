@@ -111,6 +111,7 @@ async fn run(config: NodeConfig, recovered: Recovered, secured: Secured) -> anyh
     let scheme = if secured.tls.is_some() { "https" } else { "http" };
     let shared = Shared {
         node: config.node,
+        cluster: config.cluster.cluster.clone(),
         members,
         backups,
         ids: api::ops::Ids::new(config.node, seed),

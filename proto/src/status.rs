@@ -61,6 +61,8 @@ mod tests {
             found: Some(Token { created: 17, version: 3 }),
             failed_place: Some(2),
             cause: Some("conflict".to_owned()),
+            first_sequence: Some(7),
+            resume_token: Some("0000000000abcdef-17".to_owned()),
         };
         let status = status(Code::FailedPrecondition, sent.clone());
         assert_eq!(problem(&status), Some(sent));

@@ -355,7 +355,7 @@ fn token_of(token: Token) -> v1::Token {
     v1::Token { created: token.created.0, version: token.version.0 }
 }
 
-fn record_of(record: &Record) -> v1::Record {
+pub(super) fn record_of(record: &Record) -> v1::Record {
     let pairs = record.metadata().pairs();
     v1::Record {
         token: Some(token_of(record.token)),

@@ -89,6 +89,12 @@ impl Link {
         answer.await.unwrap_or_else(|_| Err(Fault::Lost("the client's runtime stops".to_owned())))
     }
 
+    /// The connection itself, with what is shown on it.
+    pub(super) async fn channel(&self) -> Result<(Channel, Arc<Credentials>), Fault> {
+        let channel = self.wire.channel().await.map_err(Fault::NotSent)?;
+        Ok((channel, self.wire.credentials.clone()))
+    }
+
     /// Who leads what.
     pub(super) async fn status(&self) -> Result<StatusResponse, Fault> {
         let channel = self.wire.channel().await.map_err(Fault::NotSent)?;
@@ -242,7 +248,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a call's failure as a gRPC status means. A status that no node of ours made, such as one of a
 /// broken connection, leaves open what happened.
-fn fault(status: &tonic::Status) -> Fault {
+pub(super) fn fault(status: &tonic::Status) -> Fault {
     if let Some(problem) = understudy_proto::problem(status) {
         return Fault::Problem(Box::new(problem));
     }

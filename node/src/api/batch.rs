@@ -19,7 +19,7 @@ use crate::limits;
 
 /// An actor in a list.
 #[derive(Serialize)]
-struct Listed<'a> {
+pub(super) struct Listed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     token: String,
@@ -32,7 +32,7 @@ struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn new(id: Option<&'a str>, record: &'a Record) -> Listed<'a> {
+    pub(super) fn new(id: Option<&'a str>, record: &'a Record) -> Listed<'a> {
         let value = serde_json::from_slice(record.value().as_bytes());
         Listed {
             id,

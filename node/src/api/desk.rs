@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Extensions;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use understudy_auth::{Access, Denied, Right, Why};
 use understudy_core::store::StoreView;
-use understudy_core::{Answer, Failure, GroupId, NodeId, Request, Status};
+use understudy_core::{
+    Answer, ClusterId, Failure, GroupId, Namespace, NodeId, Options, Request, Status,
+};
+use understudy_driver::hub::{ChangesStatus, Subscriber};
 
 use crate::api::problem::Problem;
-use crate::api::{backup, ops};
+use crate::api::{backup, ops, watch};
 use crate::driver::Core;
 use crate::guard::Caller;
 use crate::security::Secured;
@@ -22,6 +25,8 @@ use crate::security::Secured;
 pub struct Shared {
     /// Which member this is.
     pub node: NodeId,
+    /// The cluster's name.
+    pub cluster: ClusterId,
     /// Where the members' APIs are.
     pub members: Vec<(NodeId, String)>,
     /// What backups are made from.
@@ -29,7 +34,7 @@ pub struct Shared {
     /// Makes ids.
     pub ids: ops::Ids,
     /// True when the node stops.
-    pub stop: watch::Receiver<bool>,
+    pub stop: Receiver<bool>,
     /// Certificates and tokens.
     pub secured: Secured,
 }
@@ -57,6 +62,11 @@ impl Desk {
     /// What the replica says of itself; who may hear it is for others to ask.
     pub async fn status(&self) -> Option<Status> {
         self.core.status().await
+    }
+
+    /// What there is to say of a namespace's change stream.
+    pub fn changes(&self, namespace: &Namespace) -> ChangesStatus {
+        self.core.changes(namespace).unwrap_or_default()
     }
 
     /// Turns stepped since the start.
@@ -112,6 +122,26 @@ impl Api {
         self.desk.core.ask(request, wait).await
     }
 
+    /// Whether the caller has anything to do with a namespace.
+    ///
+    /// # Errors
+    /// A problem that says that it has not.
+    pub fn enter(&self, namespace: &str) -> Result<(), Problem> {
+        Ok(self.caller.enter(namespace)?)
+    }
+
+    /// A subscription to changes, of one who may have it: see [`watch::Watcher::new`].
+    ///
+    /// # Errors
+    /// A problem.
+    pub fn subscribe(
+        &self,
+        namespace: &Namespace,
+        options: Options,
+    ) -> Result<Subscriber, Problem> {
+        self.desk.core.subscribe(namespace, options).map_err(watch::refused)
+    }
+
     /// All rows of a group, for one who may have everything.
     pub async fn view(&self, group: GroupId) -> Option<StoreView> {
         self.allow(Right::Admin, Access::Node).ok()?;
@@ -130,6 +160,9 @@ fn touched(request: &Request) -> Vec<(Right, Access<'_>)> {
         }
         Request::Read { id: actor, .. } => vec![(Right::Read, id(namespace, actor.as_str()))],
         Request::Scan { prefix, .. } => vec![(Right::Read, Access::Under { namespace, prefix })],
+        Request::Changes { .. } => {
+            vec![(Right::Subscribe, Access::Under { namespace, prefix: "" })]
+        }
         // It is a name for writes to come, and each of those is looked at.
         Request::Session { .. } => Vec::new(),
     }

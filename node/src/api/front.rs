@@ -131,7 +131,7 @@ async fn grpc(router: Router, mut request: Request<Body>, room: Room) -> Respons
     request.extensions_mut().insert(room);
     let path = request.uri().path();
     let ours = path.starts_with(grpc::PACKAGE_PATH);
-    if !ours || path == grpc::PIPELINE_PATH {
+    if !ours || grpc::LASTING_PATHS.contains(&path) {
         return explained(call(router, request).await, ours);
     }
     // The core answers by the deadline; what is later than this has never come to it whole.

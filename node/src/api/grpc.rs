@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::HeaderMap;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
@@ -25,11 +26,13 @@ mod calls;
 mod cluster;
 mod convert;
 mod pipeline;
+mod watch;
 
 /// What the paths of our own methods begin with.
 pub const PACKAGE_PATH: &str = "/understudy.v1.";
-/// The one call that lasts.
-pub const PIPELINE_PATH: &str = "/understudy.v1.Actors/Pipeline";
+/// The calls that last.
+pub const LASTING_PATHS: [&str; 2] =
+    ["/understudy.v1.Actors/Pipeline", "/understudy.v1.Actors/Watch"];
 /// The names under which health is told: the node's, and each service's.
 const HEALTH_NAMES: [&str; 3] = ["", "understudy.v1.Actors", "understudy.v1.Cluster"];
 
@@ -67,7 +70,7 @@ pub fn router(api: &Arc<Desk>) -> Router {
 
 /// Says what `readyz` says, a moment later at most.
 async fn watch_health(api: Arc<Desk>, reporter: HealthReporter) {
-    let mut stop: watch::Receiver<bool> = api.stop.clone();
+    let mut stop: Receiver<bool> = api.stop.clone();
     loop {
         let ready = status::ready(&api).await.is_ok();
         let serving = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };

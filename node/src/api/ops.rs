@@ -138,7 +138,7 @@ async fn carry_out(
         Answer::Done { op, outcome, replayed, recorded } => {
             Ok(Done { op, outcome, replayed, recorded, remembered_until })
         }
-        Answer::Read { .. } | Answer::Scan { .. } | Answer::Session(_) => {
+        Answer::Read { .. } | Answer::Scan { .. } | Answer::Changes { .. } | Answer::Session(_) => {
             Err(Failure::Unknown.into())
         }
     }
@@ -165,9 +165,10 @@ pub async fn open_session(
 ) -> Result<Uuid, Problem> {
     match api.ask(Request::Session { namespace }, wait).await? {
         Answer::Session(session) => Ok(Uuid::from_u128(session)),
-        Answer::Done { .. } | Answer::Read { .. } | Answer::Scan { .. } => {
-            Err(Failure::Unknown.into())
-        }
+        Answer::Done { .. }
+        | Answer::Read { .. }
+        | Answer::Scan { .. }
+        | Answer::Changes { .. } => Err(Failure::Unknown.into()),
     }
 }
 
@@ -188,7 +189,7 @@ pub async fn read(
             Ok(Found { record, at: At { applied, sequence, age } })
         }
         Answer::Read { record: None, .. } => Err(Failure::Refused(Refusal::NotFound).into()),
-        Answer::Done { .. } | Answer::Scan { .. } | Answer::Session(_) => {
+        Answer::Done { .. } | Answer::Scan { .. } | Answer::Changes { .. } | Answer::Session(_) => {
             Err(Failure::Unknown.into())
         }
     }
@@ -280,7 +281,7 @@ pub async fn scan(api: &Api, scan: Scan, wait: Duration) -> Result<Page, Problem
         Answer::Scan { records, more, applied, sequence, age } => {
             Ok(Page { records, more, at: At { applied, sequence, age } })
         }
-        Answer::Read { .. } | Answer::Done { .. } | Answer::Session(_) => {
+        Answer::Read { .. } | Answer::Done { .. } | Answer::Changes { .. } | Answer::Session(_) => {
             Err(Failure::Unknown.into())
         }
     }

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use understudy_auth::{Denied, Why};
-use understudy_core::{Certainty, Failure, Refusal, Token};
+use understudy_core::{Certainty, Failure, Refusal, ResumeToken, Sequence, Token};
 use understudy_proto::v1;
 
 pub mod codes;
@@ -33,6 +33,8 @@ struct Parts {
     retry_after: Option<Duration>,
     found: Option<Token>,
     failed: Option<(u32, &'static str)>,
+    first: Option<Sequence>,
+    resume: Option<String>,
     instance: Option<String>,
 }
 
@@ -53,6 +55,10 @@ struct Page<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    first_sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
 }
 
@@ -67,6 +73,8 @@ impl Problem {
             retry_after: None,
             found: None,
             failed: None,
+            first: None,
+            resume: None,
             instance: None,
         }))
     }
@@ -92,6 +100,20 @@ impl Problem {
         let mut problem = Problem::new(&codes::BUSY, detail);
         problem.0.retry_after = Some(retry_after);
         problem
+    }
+
+    /// Names the first change that is retained.
+    #[must_use]
+    pub fn first(mut self, first: Sequence) -> Problem {
+        self.0.first = Some(first);
+        self
+    }
+
+    /// Says where a change stream that has ended can go on.
+    #[must_use]
+    pub fn resume(mut self, token: &ResumeToken) -> Problem {
+        self.0.resume = Some(token.to_string());
+        self
     }
 
     /// Names the path it happened at.
@@ -122,6 +144,8 @@ impl Problem {
             found: self.0.found.map(|token| token.to_string()),
             failed_place: self.0.failed.map(|(place, _)| place),
             cause: self.0.failed.map(|(_, cause)| cause),
+            first_sequence: self.0.first.map(|first| first.0),
+            resume_token: self.0.resume.as_deref(),
             instance: self.0.instance.as_deref(),
         };
         serde_json::to_vec(&page).expect("problem_total: a problem always prints")
@@ -246,6 +270,8 @@ impl From<Problem> for v1::Problem {
             }),
             failed_place: problem.0.failed.map(|(place, _)| place),
             cause: problem.0.failed.map(|(_, cause)| cause.to_owned()),
+            first_sequence: problem.0.first.map(|first| first.0),
+            resume_token: problem.0.resume,
         }
     }
 }

@@ -83,6 +83,18 @@ pub fn actor_id(id: &str) -> Result<ActorId, Problem> {
 /// # Errors
 /// A problem that names the parameter.
 pub fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
+    query_lists(uri, known, &[])
+}
+
+/// The same, where those of `lists` may be given several times.
+///
+/// # Errors
+/// A problem that names the parameter.
+pub fn query_lists(
+    uri: &Uri,
+    known: &[&str],
+    lists: &[&str],
+) -> Result<Vec<(String, String)>, Problem> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for part in uri.query().unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -92,7 +104,8 @@ pub fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem
                 format!("`{name}` is not a parameter here; known are {}", known.join(", "));
             return Err(Problem::new(&codes::BAD_PARAMETER, detail));
         }
-        if pairs.iter().any(|(given, _)| *given == name) {
+        let is_given = pairs.iter().any(|(given, _)| *given == name);
+        if is_given && !lists.contains(&name.as_str()) {
             return Err(Problem::new(&codes::BAD_PARAMETER, format!("`{name}` is given twice")));
         }
         pairs.push((name, percent_decode(&value.replace('+', " "), "the query")?));

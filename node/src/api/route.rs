@@ -15,7 +15,7 @@ use understudy_core::Namespace;
 
 use super::problem::{Problem, pages};
 use super::request::{self, Target};
-use super::{Api, Desk, actor, backup, batch, openapi, ops, status};
+use super::{Api, Desk, actor, backup, batch, changes, openapi, ops, status};
 use crate::limits;
 
 /// What a path leads to.
@@ -27,6 +27,8 @@ pub enum Route {
     BatchRead,
     /// Several actors are written.
     BatchWrite,
+    /// What changes in a namespace.
+    Changes,
     /// A session is opened.
     Sessions,
     /// An actor without an id.
@@ -59,6 +61,7 @@ pub const ROUTES: &[(Route, &str, &[Method])] = &[
     (Route::Actors, "/v1/namespaces/{ns}/actors", ACTORS),
     (Route::BatchRead, "/v1/namespaces/{ns}/actors:batchRead", POST),
     (Route::BatchWrite, "/v1/namespaces/{ns}/actors:batchWrite", POST),
+    (Route::Changes, "/v1/namespaces/{ns}/changes", &[Method::GET]),
     (Route::Sessions, "/v1/namespaces/{ns}/sessions", POST),
     (Route::NoId, "/v1/namespaces/{ns}/actors/", ACTOR),
     (Route::Actor, "/v1/namespaces/{ns}/actors/{id}", ACTOR),
@@ -82,7 +85,9 @@ pub fn router(desk: &Arc<Desk>) -> Router {
     }
     // A backup is long, and compresses itself badly: its client is on the same network.
     let worth = SizeAbove::new(limits::COMPRESS_BYTES_MIN)
-        .and(NotForContentType::const_new("application/octet-stream"));
+        .and(NotForContentType::const_new("application/octet-stream"))
+        // What is told at once must not wait in a compressor for more.
+        .and(NotForContentType::const_new("text/event-stream"));
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth);
     router.fallback(unknown).layer(compression)
@@ -133,6 +138,10 @@ async fn dispatch(
         }
         Route::BatchRead => batch::read(api, namespace(request.uri())?, request).await,
         Route::BatchWrite => batch::write(api, namespace(request.uri())?, request).await,
+        Route::Changes => {
+            let (parts, _) = request.into_parts();
+            changes::changes(api, namespace(&parts.uri)?, &parts.uri, &parts.headers).await
+        }
         Route::Sessions => actor::open_session(api, namespace(request.uri())?, request).await,
         Route::NoId => Err(request::actor_id("").err().unwrap_or_else(Problem::route)),
         Route::Actor => one_actor(api, request).await,

@@ -5,6 +5,7 @@ mod api;
 mod backup;
 mod bad_input;
 mod batches;
+mod changes;
 mod checkpoints;
 mod client;
 mod crash;

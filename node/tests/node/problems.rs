@@ -240,6 +240,10 @@ fn every_code_is_provoked_over_both_protocols() {
         http.insert(word);
         grpc.insert(word);
     }
+    for word in crate::changes::refusals() {
+        http.insert(word);
+        grpc.insert(word);
+    }
     // The table is what was provoked, nothing more and nothing less.
     let table = |over: Protocols| {
         let codes =

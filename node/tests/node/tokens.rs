@@ -433,3 +433,54 @@ fn tokens_and_certificates_are_made_on_the_command_line() {
     let mode = fs::metadata(folder.0.join("certs/node-2.key")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
 }
+
+/// The right `subscribe`, for a namespace and for what ids begin with, over both protocols.
+#[test]
+fn a_subscription_is_allowed_as_far_as_its_token_goes() {
+    let closed = Closed::start();
+    let all = closed.token(&["subscribe:default"], None);
+    let some = closed.token(&["subscribe:default:a/", "read:default", "write:default"], None);
+    let none = closed.token(&["read:*", "write:*", "admin:*"], None);
+    let changes = |token: &str, query: &str| {
+        let path = format!("/v1/namespaces/default/changes?wait_ms=0&{query}");
+        code(&closed.http(token, "GET", &path, b""))
+    };
+    for (token, query, expected) in [
+        (&all, "", "ok"),
+        (&all, "prefix=b", "ok"),
+        (&some, "", "forbidden"),
+        (&some, "prefix=a%2F1&prefix=a%2F", "ok"),
+        (&some, "prefix=a%2F1&prefix=b", "forbidden"),
+        (&some, "start=beginning&prefix=a", "forbidden"),
+        (&none, "prefix=a%2F", "forbidden"),
+        (&none, "start=beginning", "forbidden"),
+    ] {
+        assert_eq!(changes(token, query), expected, "{query}");
+    }
+    let other = closed.http(&all, "GET", "/v1/namespaces/second/changes?wait_ms=0", b"");
+    assert_eq!(code(&other), "forbidden");
+    for (token, prefixes, expected) in [
+        (&all, &[][..], "ok"),
+        (&some, &[], "forbidden"),
+        (&some, &["a/1"], "ok"),
+        (&some, &["a/1", "b"], "forbidden"),
+    ] {
+        let watched = crate::grpc::block_on(grpc_watch(&closed, token, prefixes));
+        assert_eq!(watched, expected, "{prefixes:?}");
+    }
+}
+
+async fn grpc_watch(closed: &Closed, token: &str, prefixes: &[&str]) -> String {
+    let mut client =
+        actors_client::ActorsClient::new(crate::grpc::connect(closed.world.api(0)).await);
+    let namespace = "default".to_owned();
+    let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+    let subscribe = proto::WatchSubscribe {
+        namespaces: vec![proto::WatchNamespace { namespace, start: None }],
+        filter: Some(proto::WatchFilter { prefixes, kinds: Vec::new() }),
+        ..Default::default()
+    };
+    let kind = Some(proto::watch_request::Kind::Subscribe(subscribe));
+    let requests = futures_util::stream::iter([proto::WatchRequest { kind }]);
+    code_of(client.watch(with_token(token, requests)).await)
+}

@@ -13,6 +13,7 @@ fn config() -> ClusterConfig {
         storage: Default::default(),
         timing: core::Timing::production(),
         log: core::LogSizes::production(),
+        retention: core::Retention::production(),
     }
 }
 

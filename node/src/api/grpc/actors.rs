@@ -11,7 +11,7 @@ use understudy_proto::v1::actors_server;
 use understudy_proto::v1::{self as proto};
 
 use super::pipeline::Pipeline;
-use super::{Deadline, Room, calls};
+use super::{Deadline, Room, calls, watch};
 use crate::api::problem::Problem;
 use crate::api::{Api, Desk};
 use crate::limits;
@@ -75,6 +75,16 @@ macro_rules! unary {
                 let api = Arc::new(Api::new(&self.desk, request.extensions())?);
                 let pipeline = Pipeline::new(api, request.into_inner(), room);
                 Ok(Response::new(Box::pin(pipeline)))
+            }
+
+            type WatchStream = watch::WatchStream;
+
+            async fn watch(
+                &self,
+                request: Request<Streaming<proto::WatchRequest>>,
+            ) -> Result<Response<Self::WatchStream>, Status> {
+                let api = Api::new(&self.desk, request.extensions())?;
+                Ok(Response::new(watch::open(&api, request.into_inner()).await?))
             }
         }
     };

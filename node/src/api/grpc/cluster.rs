@@ -3,11 +3,18 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use understudy_driver::hub;
 use understudy_proto::v1::{
-    Member, NamespaceStatus, StatusRequest, StatusResponse, cluster_server,
+    ChangesStatus, Member, NamespaceStatus, StatusRequest, StatusResponse, cluster_server,
 };
 
 use crate::api::{Api, Desk, status};
+
+fn changes(status: hub::ChangesStatus) -> ChangesStatus {
+    let hub::ChangesStatus { changes, recent, subscriptions, delivered, .. } = status;
+    let hub::ChangesStatus { history_reads, lagged, compacted, .. } = status;
+    ChangesStatus { changes, recent, subscriptions, delivered, history_reads, lagged, compacted }
+}
 
 /// The service.
 #[derive(Debug)]
@@ -38,6 +45,7 @@ impl cluster_server::Cluster for Cluster {
             term: group.term,
             applied_index: group.applied,
             sequence: group.sequence.0,
+            changes: Some(changes(api.changes(&group.namespace))),
         });
         let members =
             api.members.iter().map(|(node, api)| Member { node: node.0, api: api.clone() });

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use understudy_core::message::LogPosition;
 use understudy_core::{
-    ActorId, Content, Expected, OpId, ReadLevel, Record, Sequence, Token, Version,
+    ActorId, Change, ChangeKind, Content, Expected, OpId, ReadLevel, Record, Sequence, Token,
+    Version,
 };
 use understudy_proto::v1::{self as proto, expected, operation_name};
 
@@ -91,6 +93,27 @@ pub fn record(record: &Record) -> proto::Record {
         value: record.value().as_bytes().to_vec().into(),
         metadata: pairs.collect(),
         expires_at_ms: record.expires().map(|time| time.0),
+    }
+}
+
+pub fn change(change: &Change, conflated: u64) -> proto::Change {
+    let kind = match change.kind {
+        ChangeKind::Create => proto::ChangeKind::Create,
+        ChangeKind::Update => proto::ChangeKind::Update,
+        ChangeKind::Delete => proto::ChangeKind::Delete,
+        ChangeKind::Expire => proto::ChangeKind::Expire,
+    };
+    let LogPosition { term, index, .. } = change.position;
+    proto::Change {
+        id: change.id.as_str().to_owned(),
+        kind: kind.into(),
+        event_id: change.event.to_string(),
+        sequence: change.sequence.0,
+        time_ms: change.time.0,
+        position: Some(proto::LogPosition { term, index }),
+        before: change.before.as_ref().map(record),
+        after: change.after.as_ref().map(record),
+        conflated,
     }
 }
 

@@ -84,6 +84,20 @@ codes! {
          of the node's clock."
         "Set the client's clock, or the node's.";
 
+    // How a change stream ends.
+    COMPACTED "compacted" GONE OutOfRange Both "The changes are not retained any more"
+        "The change stream was to go on at a place whose changes are gone. `first_sequence` is the first \
+         that is there."
+        "Begin at `beginning`, which tells what is there and then what changes; or skip what is gone: \
+         `after:N` with N one less than `first_sequence`.";
+    OTHER_LINEAGE "other_lineage" GONE FailedPrecondition Both "The resume token is of another history"
+        "The token was given out before the cluster began again from a backup, or by another cluster: its \
+         sequence says nothing here."
+        "Begin at `beginning`.";
+    LAGGED "lagged" CONFLICT Aborted Both "The subscriber was too slow"
+        "More changes lay behind than the policy `disconnect` allows. Nothing is lost."
+        "Go on from `resume_token`; take faster, or use the policy `pause` or `conflate`.";
+
     // Decided on the way there.
     UNKNOWN_NAMESPACE "unknown_namespace" NOT_FOUND NotFound Both "There is no such namespace"
         "Namespaces are listed in the cluster configuration, and this one is not."
@@ -163,6 +177,10 @@ codes! {
     BAD_BATCH "bad_batch" BAD_REQUEST InvalidArgument Both "The batch is malformed"
         "A batch has 1 to 1000 operations, and a write batch says whether it is atomic."
         "Split it, or state `atomic`; the detail says which.";
+    BAD_SUBSCRIPTION "bad_subscription" BAD_REQUEST InvalidArgument Both "The subscription is malformed"
+        "A subscription has a start, a filter of up to 64 prefixes and a policy, and what was sent is \
+         none of these, or is not possible now."
+        "Correct the part that the detail names; give tokens back exactly as they came.";
     INVALID_JSON "invalid_json" BAD_REQUEST InvalidArgument Both "The document is not JSON"
         "A document is JSON in UTF-8, nested at most 127 deep."
         "Correct the place that the detail names.";
