@@ -12,7 +12,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Ask, Batch, Item, Read, Subscription, read};
+use super::step::{Ask, Batch, Item};
+use super::{Read, Subscription, read};
 use crate::change::{Change, Scanned};
 use crate::input::ReadLevel;
 use crate::limits;
