@@ -114,6 +114,9 @@ impl Subscription {
             Start::Now | Start::Beginning | Start::Time(_) | Start::After(_) => None,
         };
         let (at, scanned) = match &start {
+            Start::Resume(token) if planted!(ResumeTellsTwice) => {
+                (Sequence(token.sequence.0.saturating_sub(1)), token.scanned.clone())
+            }
             Start::Resume(token) => (token.sequence, token.scanned.clone()),
             Start::After(sequence) => (*sequence, None),
             Start::Beginning => (Sequence(0), Some(Scanned::Nothing)),
@@ -178,6 +181,11 @@ impl Subscription {
             self.ended = Some(End::OtherLineage { asked, found: changes.lineage });
             return;
         }
+        if changes.is_compacted() && planted!(CompactionUnnoticed) {
+            self.at = Sequence(changes.first.0 - 1);
+            self.is_open = true;
+            return;
+        }
         if changes.is_compacted() {
             let asked = Sequence(changes.after.0.saturating_add(1));
             self.ended = Some(End::Compacted { first: changes.first, asked });
@@ -236,8 +244,17 @@ impl Subscription {
     /// Where it is: what a subscriber that has dealt with everything goes on from. `None` until it is
     /// known where it begins.
     pub fn token(&self) -> Option<ResumeToken> {
-        let scanned = self.scanned.clone();
-        self.lineage.map(|lineage| ResumeToken { lineage, sequence: self.at, scanned })
+        let (scanned, sequence) = (self.scanned.clone(), self.at);
+        #[cfg(sim_mutant)]
+        let sequence = self.too_far(sequence);
+        self.lineage.map(|lineage| ResumeToken { lineage, sequence, scanned })
+    }
+
+    /// `snapshot_token_too_far`.
+    #[cfg(sim_mutant)]
+    fn too_far(&self, at: Sequence) -> Sequence {
+        let page = self.portion.as_ref().filter(|_| planted!(SnapshotTokenTooFar));
+        page.map_or(at, Portion::sequence)
     }
 
     /// Whether it is known where it begins.
@@ -343,6 +360,7 @@ impl Subscription {
     /// with a later change of its actor.
     fn settle(&mut self) {
         let settled = self.waiting.first().map_or(self.ahead, |first| Sequence(first.0 - 1));
+        let settled = if planted!(ConflateTokenTooFar) { self.ahead } else { settled };
         self.at = self.at.max(settled);
     }
 
