@@ -66,17 +66,20 @@ impl fmt::Debug for Change {
 }
 
 impl Change {
-    /// Bytes it takes in memory, about. What the actor held before is not counted: the change before
-    /// this one counts it, or the row did.
+    /// Bytes it takes where it is retained, about: with both values, though in memory a value is shared
+    /// with the row or with the change before.
     pub fn bytes(&self) -> usize {
         const BESIDE: usize = 256;
-        BESIDE + self.after.as_ref().or(self.before.as_ref()).map_or(0, Record::bytes)
+        BESIDE + self.values()
+    }
+
+    fn values(&self) -> usize {
+        [&self.before, &self.after].into_iter().flatten().map(Record::bytes).sum()
     }
 
     /// Bytes it takes when it is sent, about: with both values.
     pub fn sent_bytes(&self) -> usize {
-        let values = [&self.before, &self.after].into_iter().flatten().map(Record::bytes);
-        128 + self.id.as_str().len() + values.sum::<usize>()
+        128 + self.id.as_str().len() + self.values()
     }
 }
 
@@ -124,16 +127,19 @@ impl std::str::FromStr for ChangeKind {
     }
 }
 
-/// Names a change (S0-092): made of the operation's name and the change's place, so a repeat of the
+/// Names a change (S0-092): made of the history, the change's place in it and the operation's name, so
+/// a repeat of the
 /// operation, which changes nothing again, brings no other, and another change under a name that was
 /// used before has its own. A UUID of version 8 (RFC 9562 §5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId(pub u128);
 
 impl EventId {
-    /// Of the change that `op` made at `sequence`; of the end of an actor's time when there is none.
-    pub fn new(op: Option<&OpId>, sequence: Sequence) -> EventId {
-        let mut seed = Vec::with_capacity(48);
+    /// Of the change that `op` made at `sequence` of a history; of the end of an actor's time when
+    /// there is none.
+    pub fn new(lineage: Lineage, op: Option<&OpId>, sequence: Sequence) -> EventId {
+        let mut seed = Vec::with_capacity(56);
+        seed.extend(lineage.0.to_le_bytes());
         seed.extend(sequence.0.to_le_bytes());
         match op {
             None => seed.push(0),
@@ -355,11 +361,12 @@ mod tests {
         ];
         let all: std::collections::BTreeSet<_> = ops
             .iter()
-            .flat_map(|op| (1..100).map(|n| EventId::new(op.as_ref(), Sequence(n))))
+            .flat_map(|op| (1..100).map(|n| EventId::new(Lineage(5), op.as_ref(), Sequence(n))))
             .collect();
         assert_eq!(all.len(), 5 * 99);
-        let one = EventId::new(ops[1].as_ref(), Sequence(1)).to_string();
-        assert_eq!(one, EventId::new(Some(&OpId::Timed(7)), Sequence(1)).to_string());
+        let one = EventId::new(Lineage(5), ops[1].as_ref(), Sequence(1)).to_string();
+        assert_eq!(one, EventId::new(Lineage(5), Some(&OpId::Timed(7)), Sequence(1)).to_string());
+        assert_ne!(one, EventId::new(Lineage(6), Some(&OpId::Timed(7)), Sequence(1)).to_string());
         assert_eq!(&one[14..15], "8");
         assert!("89ab".contains(&one[19..20]));
     }

@@ -12,7 +12,7 @@ use crate::command::{Batch, Command, Due, Outcome, Work, Write};
 use crate::message::{Applied, LogPosition, Members};
 use crate::oplog::{Admission, OpLog, payload_hash};
 use crate::query::{Found, Page, Scan, Seen};
-use crate::types::{ActorId, OpId, Record, Sequence, Timestamp};
+use crate::types::{ActorId, GroupId, OpId, Record, Sequence, Timestamp};
 
 mod cache;
 mod ends;
@@ -177,10 +177,11 @@ impl Store {
         results
     }
 
-    /// The entry at `position`, just applied, brought these members.
-    pub fn set_members(&mut self, position: LogPosition, members: Members) {
+    /// The entry at `position`, just applied, brought these members of `group`; the first ones draw its
+    /// lineage.
+    pub fn set_members(&mut self, group: GroupId, position: LogPosition, members: Members) {
         if self.meta.lineage == Lineage::default() {
-            self.meta.lineage = Lineage(xxh3_64(&codec::encode(&members)).max(1));
+            self.meta.lineage = Lineage(xxh3_64(&codec::encode(&(group, &members))).max(1));
         }
         self.meta.members = Some((position, members));
         self.rows.applied();
@@ -302,7 +303,7 @@ impl Store {
             (Some(_), None, None) => ChangeKind::Expire,
         };
         let Turn { next: sequence, now: time } = self.turn();
-        let (id, event) = (id.clone(), EventId::new(op, sequence));
+        let (id, event) = (id.clone(), EventId::new(self.meta.lineage, op, sequence));
         #[cfg(sim_mutant)]
         let event = crate::mutant::sabotage::event(event);
         let change = Fields { sequence, id, kind, event, time, position, before, after };

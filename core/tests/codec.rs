@@ -134,7 +134,7 @@ fn seen(id: &ActorId, record: &Record) -> Vec<Seen> {
         sequence: Sequence(6),
         id: id.clone(),
         kind: ChangeKind::Update,
-        event: EventId::new(Some(&OpId::Timed(7)), Sequence(6)),
+        event: EventId::new(Lineage(1), Some(&OpId::Timed(7)), Sequence(6)),
         time: Timestamp(1_700_000_000_000),
         position: LogPosition { term: 2, index: 7 },
         before: Some(record.clone()),

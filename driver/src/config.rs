@@ -207,7 +207,7 @@ impl ClusterSection {
     }
 }
 
-/// A duration as people write it: `50ms`, `2s`, `1m`, `250us`.
+/// A duration as people write it: `250us`, `50ms`, `2s`, `1m`, `12h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Span(pub Duration);
@@ -414,12 +414,14 @@ impl std::str::FromStr for Span {
             "ms" => 1_000,
             "s" => 1_000_000,
             "m" => 60_000_000,
+            "h" => 3_600_000_000,
+            "d" => 86_400_000_000,
             _ => 0,
         };
         let span = number.parse::<u64>().ok().and_then(|number| number.checked_mul(micros));
         match span {
             Some(span) if micros > 0 => Ok(Span(Duration::from_micros(span))),
-            _ => Err(format!("`{text}` is not a duration such as `50ms`, `2s` or `1m`")),
+            _ => Err(format!("`{text}` is not a duration such as `50ms`, `2s`, `1m` or `7d`")),
         }
     }
 }
@@ -458,7 +460,8 @@ mod tests {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
         assert_eq!("2m".parse::<Span>().unwrap(), Span(Duration::from_secs(120)));
-        for text in ["", "50", "ms", "-1s", "1.5s", "1h", "99999999999999999999s"] {
+        assert_eq!("7d".parse::<Span>().unwrap(), "168h".parse().unwrap());
+        for text in ["", "50", "ms", "-1s", "1.5s", "1w", "99999999999999999999s"] {
             assert!(text.parse::<Span>().is_err(), "{text:?}");
         }
     }

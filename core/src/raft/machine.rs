@@ -95,7 +95,7 @@ impl Machine {
         if let EntryPayload::Membership(membership) = &entry.payload {
             let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
             *lock(&self.membership) = stored;
-            store.set_members(position, convert::members(membership));
+            store.set_members(self.group, position, convert::members(membership));
         }
         let (state_hash, expired) = (store.state_hash(), store.take_expired());
         drop(store);

@@ -90,7 +90,7 @@ pub fn random_store(seed: u64, entries: u64, bytes: u64) -> Store {
     let replica = |node| ReplicaId { node: NodeId(node), incarnation: Incarnation(node) };
     let (configs, nodes) = (vec![vec![replica(1)]], vec![replica(1), replica(2)]);
     let members = Members { configs, nodes };
-    store.set_members(position(0), members);
+    store.set_members(crate::types::GroupId(3), position(0), members);
     for index in 1..entries {
         let batch = random_batch(&mut rng, 1_000 + 10 * index, 60, bytes);
         store.apply(position(index), Some(&batch));

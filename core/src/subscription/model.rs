@@ -86,7 +86,7 @@ impl Shard {
             sequence: Sequence(next),
             id,
             kind,
-            event: EventId::new(None, Sequence(next)),
+            event: EventId::new(Lineage(1), None, Sequence(next)),
             time: Timestamp(next / 3),
             position: LogPosition { term: 1, index: next },
             before,

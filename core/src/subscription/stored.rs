@@ -101,7 +101,7 @@ fn founded() -> Store {
     let (configs, nodes) = (vec![vec![replica]], vec![replica]);
     let mut store = Store::default();
     store.apply(position(0), None);
-    store.set_members(position(0), Members { configs, nodes });
+    store.set_members(crate::types::GroupId(3), position(0), Members { configs, nodes });
     store
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn sized(sequence: u64, id: &str, bytes: usize) -> Change {
         sequence: Sequence(sequence),
         id: ActorId::new(id).unwrap(),
         kind: ChangeKind::Update,
-        event: EventId::new(None, Sequence(sequence)),
+        event: EventId::new(Lineage(1), None, Sequence(sequence)),
         time: Timestamp(1000 + sequence),
         position: LogPosition { term: 1, index: sequence },
         before: Some(Record::plain(token(1), Json::new(*b"0"))),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use understudy_core::change::Fields;
 use understudy_core::message::LogPosition;
-use understudy_core::{ActorId, ChangeKind, EventId, Timestamp};
+use understudy_core::{ActorId, ChangeKind, EventId, Lineage, Timestamp};
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn change(sequence: u64) -> Change {
         sequence: Sequence(sequence),
         id: ActorId::new("a").unwrap(),
         kind: ChangeKind::Delete,
-        event: EventId::new(None, Sequence(sequence)),
+        event: EventId::new(Lineage(1), None, Sequence(sequence)),
         time: Timestamp(sequence),
         position: LogPosition { term: 1, index: sequence },
         before: None,

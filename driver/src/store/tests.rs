@@ -276,7 +276,7 @@ fn the_cores_own_format_comes_out_as_it_went_in() {
     drop(store);
     let group = GroupId(3);
     let (old, new) = (FileName::Part(group, 1), FileName::Part(group, 2));
-    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/frozen/v2/snapshot.bin");
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/frozen/v3/snapshot.bin");
     fs::copy(&frozen, folder.join(old.to_string())).unwrap();
     let store = start(Arc::new(Table::default()), folder.clone()).unwrap();
     let length = fs::metadata(&frozen).unwrap().len();

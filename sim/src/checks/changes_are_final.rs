@@ -202,7 +202,7 @@ mod tests {
     use crate::history::{actor, value};
     use understudy_core::change::Fields;
     use understudy_core::message::LogPosition;
-    use understudy_core::{EventId, Timestamp};
+    use understudy_core::{EventId, Lineage, Timestamp};
 
     const GROUP: GroupId = GroupId(1);
 
@@ -218,7 +218,7 @@ mod tests {
             sequence,
             id: actor(1),
             kind,
-            event: EventId::new(None, sequence),
+            event: EventId::new(Lineage(1), None, sequence),
             time: Timestamp(sequence.0),
             position: LogPosition { term: 1, index: sequence.0 },
             before: before.map(record),

@@ -26,8 +26,8 @@ pub struct Damaged {
     pub at: u64,
     /// The same place in the log, if it is a segment's.
     pub wal_at: Option<u64>,
-    /// The last process had asked for its removal, and a crash came before that was durable: the
-    /// damage may be noticed, and need not be.
+    /// The last process had asked for its removal, or had given it its name, and a crash came before
+    /// that was durable: the damage may be noticed, and need not be.
     pub forsaken: bool,
 }
 
@@ -68,10 +68,10 @@ impl FileDisk {
         for (name, id) in self.names.iter() {
             let (file, limit) = (&self.contents[&id], self.damage_limit(name));
             files.insert(name, file.read(0, usize::MAX, limit));
-            let counts = match name {
-                FileName::Segment(_) => true,
-                FileName::Snapshot(..) => self.lies || self.names.is_durable(name),
-                FileName::Part(..) => false,
+            let (counts, is_young) = match name {
+                FileName::Segment(_) => (true, false),
+                FileName::Snapshot(..) => (true, !self.lies && !self.names.is_durable(name)),
+                FileName::Part(..) => (false, false),
             };
             if let Some(at) = file.damaged_at(limit).filter(|_| counts) {
                 let at = at as u64;
@@ -79,7 +79,8 @@ impl FileDisk {
                     FileName::Segment(number) => Some(self.segment_start(number) + at),
                     FileName::Snapshot(..) | FileName::Part(..) => None,
                 };
-                damaged.push(Damaged { file: name, at, wal_at, forsaken: file.is_forsaken() });
+                let forsaken = file.is_forsaken() || is_young;
+                damaged.push(Damaged { file: name, at, wal_at, forsaken });
             }
         }
         Image { disk: FolderImage { files }, damaged }

@@ -47,23 +47,24 @@ impl Group {
         drop(retaining);
         executor::spawn(async move {
             match group.rows.last_before(Timestamp(oldest)).await {
-                Ok(upto) => group.forget(upto).await,
+                Ok(upto) => while group.forget(upto).await {},
                 Err(error) => group.unreadable(&error),
             }
             drop(call);
         });
     }
 
-    /// Whether it is applied shows in the state: what is still there is proposed again.
-    async fn forget(&self, upto: Sequence) {
+    /// Forgets some of the changes up to `upto`. False when none is left, or when it is not known what
+    /// came of it: what is still there is proposed again at the next look.
+    async fn forget(&self, upto: Sequence) -> bool {
         let compacted = lock(&self.store).meta().compacted;
-        if upto <= compacted {
-            return;
+        if upto <= compacted || self.may_propose().is_err() {
+            return false;
         }
         let upto = upto.min(Sequence(compacted.0 + limits::COMPACT_CHANGES_MAX));
         let (commands, due) = (Arc::new([]), Arc::new([]));
         let batch = Batch { time: self.stamp(), commands, due, compact: upto };
         let deadline = mono().after(limits::EXPIRE_TIMEOUT);
-        timeout_at(deadline, self.raft.client_write(batch)).await.ok();
+        matches!(timeout_at(deadline, self.raft.client_write(batch)).await, Ok(Ok(_)))
     }
 }

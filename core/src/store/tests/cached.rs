@@ -157,7 +157,7 @@ fn every_prefix_of_the_batches_is_a_state() {
         let members = Members { configs: vec![vec![voter]], nodes: vec![] };
         outside.apply(index, &batch);
         for store in [&mut whole, &mut outside.store] {
-            store.set_members(position(index), members.clone());
+            store.set_members(GROUP, position(index), members.clone());
         }
         outside.take();
         while outside.work() {}

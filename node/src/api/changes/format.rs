@@ -275,7 +275,7 @@ mod tests {
             sequence: Sequence(17),
             id: ActorId::new("a\n\"\u{e9}").unwrap(),
             kind: ChangeKind::Update,
-            event: EventId::new(None, Sequence(17)),
+            event: EventId::new(Lineage(1), None, Sequence(17)),
             time: Timestamp(1_772_323_200_007),
             position: LogPosition { term: 3, index: 40 },
             before: Some(record("{\r\n \"n\": 1}")),
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_change_is_one_line_with_everything_in_it() {
         let line = line(&Format::Plain, &updated());
-        let event = EventId::new(None, Sequence(17)).to_string();
+        let event = EventId::new(Lineage(1), None, Sequence(17)).to_string();
         let wanted = json!({
             "kind": "update", "id": "a\n\"\u{e9}", "sequence": 17, "event_id": event,
             "time_ms": 1_772_323_200_007_u64, "term": 3, "log_index": 40,
@@ -313,7 +313,7 @@ mod tests {
         let format = Format::new(Some("cloudevents"), "shop", &namespace).unwrap();
         let event = line(&format, &updated());
         assert_eq!(event["specversion"], "1.0");
-        assert_eq!(event["id"], EventId::new(None, Sequence(17)).to_string());
+        assert_eq!(event["id"], EventId::new(Lineage(1), None, Sequence(17)).to_string());
         assert_eq!(event["source"], "/clusters/shop/namespaces/carts");
         assert_eq!(event["type"], "understudy.actor.updated");
         assert_eq!(event["subject"], "a\n\"\u{e9}");
