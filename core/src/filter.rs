@@ -64,6 +64,11 @@ impl Filter {
         self.prefixes.is_empty() || decides.is_some_and(|prefix| id.as_str().starts_with(prefix))
     }
 
+    /// What happens to an actor that is wanted; none for all.
+    pub fn kinds(&self) -> &BTreeSet<ChangeKind> {
+        &self.kinds
+    }
+
     /// What the ids of interest all begin with.
     pub fn prefix(&self) -> &str {
         let (Some(first), Some(last)) = (self.prefixes.first(), self.prefixes.last()) else {

@@ -10,7 +10,11 @@
 //! one to the other, both ways, between any two changes.
 
 mod conflate;
+#[cfg(test)]
+mod model;
 mod snapshot;
+#[cfg(test)]
+mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -347,6 +351,11 @@ impl Subscription {
     pub fn token(&self) -> Option<ResumeToken> {
         let scanned = self.scanned.clone();
         self.lineage.map(|lineage| ResumeToken { lineage, sequence: self.at, scanned })
+    }
+
+    /// Whether it is known where it begins.
+    pub fn is_open(&self) -> bool {
+        self.is_open
     }
 
     fn go_on(&mut self, tail: &Tail, batch: &mut Batch) {

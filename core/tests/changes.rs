@@ -68,6 +68,13 @@ fn every_change_is_told_with_what_it_did_and_nothing_else_is() {
         assert_eq!(changes[0].event, EventId::new(Some(&op), Sequence(1)));
         assert_eq!(changes[3].before, changes[1].after);
         assert!(changes.is_sorted_by_key(|change| (change.time, change.position)));
+        let min = Sequence(5);
+        for level in [ReadLevel::Linearizable, ReadLevel::Lease, ReadLevel::Session { min }] {
+            for at in 0..3 {
+                let (page, last) = world.changes(at, Since::After(Sequence(2)), 9, level);
+                assert_eq!((page.changes.as_slice(), last), (&changes[2..], min));
+            }
+        }
         for at in 0..3 {
             assert_eq!(all(&mut world, at), changes, "the same, word for word, on every replica");
             assert_eq!(world.told(at).0, changes);

@@ -31,6 +31,7 @@ pub mod replicas_equal;
 pub mod replicas_never_diverge;
 pub mod reply_at_most_once;
 pub mod rows_have_writers;
+pub mod subscribers_hear_all;
 pub mod synced_bytes_survive;
 pub mod walks_miss_nobody;
 
@@ -94,6 +95,10 @@ pub const TABLE: &[Property] = &[
     server("replicas_never_diverge", "S0-036, PEERS etcd 13766: replicas compare their states"),
     server("acked_present_once", "docs/SEMANTICS.md, acknowledged means; S0-060, X-12"),
     server("rows_have_writers", "docs/SEMANTICS.md, failures: refused did not happen and will not"),
+    server(
+        "subscribers_hear_all",
+        "docs/SEMANTICS.md, the change stream; S0-078…S0-092, X-14…X-18",
+    ),
     server("synced_bytes_survive", "docs/ARCHITECTURE.md, the driver's contract: `WalWrite`"),
     server("damage_is_noticed", "docs/SEMANTICS.md, faults survived: damage is found and refused"),
     server("failed_sync_is_fatal", "docs/ARCHITECTURE.md, the driver's contract: a failed sync"),

@@ -36,6 +36,7 @@ pub mod schedule;
 pub mod shrink;
 pub mod simulation;
 pub mod stage;
+pub mod subscriber;
 pub mod sweep;
 mod tally;
 pub mod timeline;

@@ -56,6 +56,18 @@ tallied! {
     SessionReadGaveUp = "session_read_gave_up",
     /// A page of a scan had others behind it.
     ScanPaged = "scan_paged",
+    /// A subscriber read changes that its node's store retained.
+    HistoryRead = "history_read",
+    /// A subscriber heard the end of a snapshot.
+    SnapshotHeard = "snapshot_heard",
+    /// A subscriber heard of a change of what its snapshot had passed.
+    ChangedWhileScanned = "changed_while_scanned",
+    /// A slow subscriber heard one change for several.
+    ChangesConflated = "changes_conflated",
+    /// A subscriber was told that what came next is not retained any more.
+    SubscriberCompacted = "subscriber_compacted",
+    /// A subscriber went on at another node, from where it was.
+    SubscriberMoved = "subscriber_moved",
     /// A client was told that its write may have happened.
     WriteUnknown = "write_unknown",
     /// Recovery cut a torn tail.

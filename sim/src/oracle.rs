@@ -115,6 +115,12 @@ impl Oracle {
         rows_have_writers::check(&self.entries, &dumps)
     }
 
+    /// The highest place of a change in a namespace that was answered.
+    pub fn highest_acked(&self, namespace: usize) -> Sequence {
+        let mine = self.entries.iter().filter(|entry| entry.namespace == namespace);
+        mine.filter_map(Entry::sequence).max().unwrap_or_default()
+    }
+
     /// Changes that were acknowledged.
     pub fn acked(&self) -> u64 {
         self.entries.iter().filter(|entry| entry.sequence().is_some()).count() as u64

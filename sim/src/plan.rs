@@ -63,6 +63,12 @@ pub struct Plan {
     /// Which changes stay.
     #[serde(default = "Retention::production")]
     pub retention: Retention,
+    /// The newest changes that a node keeps for subscribers that are level.
+    #[serde(default)]
+    pub tail_changes: u64,
+    /// Subscribers of each namespace.
+    #[serde(default)]
+    pub subscribers: u64,
     /// Where each namespace keeps its rows.
     pub storage: Vec<Storage>,
     /// What the network does.
@@ -150,6 +156,8 @@ impl Plan {
             disks_lie: profile == Profile::Lying,
             log: Plan::log(rng),
             retention: Plan::retention(&mut seed.child("retention").rng()),
+            tail_changes: seed.child("tail").rng().below(40),
+            subscribers: seed.child("subscribers").rng().between(1, 3),
             storage: (0..NAMESPACES.len()).map(|_| Plan::storage(rng)).collect(),
             weather: Plan::weather(rng, standard),
             disks: (0..nodes).map(|_| Plan::disk(rng)).collect(),
@@ -251,7 +259,10 @@ impl Plan {
         Retention {
             memory_bytes: 2048 << rng.below(6),
             backend_bytes: 2048 << rng.below(6),
-            age: Duration::from_millis(rng.between(500, 10_000)),
+            age: match rng.below(2) {
+                0 => Retention::production().age,
+                _ => Duration::from_millis(rng.between(500, 10_000)),
+            },
         }
     }
 

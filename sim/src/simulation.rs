@@ -20,6 +20,7 @@ use crate::nemesis::Nemesis;
 use crate::plan::Plan;
 use crate::schedule::Schedule;
 use crate::stage::Stage;
+use crate::subscriber::Subscriber;
 use crate::world::{Totals, World};
 
 /// Virtual time within which a healed cluster must serve and converge.
@@ -178,6 +179,9 @@ async fn play(schedule: Schedule, options: Options) -> Report {
             (id, spawn_local(Client::new(id, &stage, &plan, seed).work(jobs)))
         })
         .collect();
+    let subscribers = (0..plan.subscribers * plan.namespaces)
+        .map(|id| spawn_local(Subscriber::new(FIRST_SUBSCRIBER + id, &stage, &plan, seed).work()));
+    tasks.extend(subscribers);
     safety_phase(&stage, &plan, &clients).await;
     play_canary(&stage, options.canary);
     stage.world().calm();
@@ -200,6 +204,8 @@ async fn play(schedule: Schedule, options: Options) -> Report {
     report
 }
 
+/// Subscribers are numbered from here; it is a multiple of any number of namespaces.
+const FIRST_SUBSCRIBER: u64 = 100;
 /// The client that proves service when the faults have stopped.
 const PROVER: u64 = 99;
 
@@ -263,7 +269,12 @@ fn pending(
         None
     };
     // Clients do not see whether the replicas are level.
-    let unlevel = judges.server.then(|| stage.world().pending()).flatten();
+    let level = || {
+        let world = stage.world();
+        let behind = world.behind();
+        world.pending().or_else(|| (!behind.is_empty()).then(|| behind.join(", ")))
+    };
+    let unlevel = judges.server.then(level).flatten();
     match (unserved, unlevel) {
         (Some(unserved), Some(unlevel)) => Some(format!("{unserved}; {unlevel}")),
         (unserved, unlevel) => unserved.or(unlevel),
@@ -333,12 +344,7 @@ impl Report {
             schedule: stage.schedule.clone(),
             counts: world.counts,
             marks: world.marks,
-            totals: Totals {
-                answered,
-                unknown,
-                changes: world.changes.checked(),
-                ..world.totals
-            },
+            totals: Totals { answered, unknown, changes: world.changes.checked(), ..world.totals },
             elected: world.elected(),
             virtual_ns: world.now(),
             trace_hash: world.trace.hash(),

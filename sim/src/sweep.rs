@@ -126,6 +126,8 @@ fn words(report: &Report) -> String {
         format!("unknown_answers={}", totals.unknown_answers),
         format!("unknown={}", totals.unknown),
         format!("entangled={}", totals.entangled),
+        format!("changes={}", totals.changes),
+        format!("heard={}", totals.heard),
     ];
     let faults = Fault::ALL.iter().filter(|&&fault| report.counts.of(fault) > 0);
     words
@@ -352,7 +354,8 @@ impl std::fmt::Display for Summary {
             f,
             "seeds {} ({} failed), steps {}, virtual time {virtual_s} s in {wall_s} s, starts {}, \
              leaders elected {}, operations answered {}, op-log replays {}, answers lost {}, \
-             outcomes left unknown {}, histories too entangled {}",
+             outcomes left unknown {}, histories too entangled {}, changes checked {}, heard by \
+             subscribers and checked {}",
             self.seeds,
             self.failures.len(),
             self.sum("steps"),
@@ -363,6 +366,8 @@ impl std::fmt::Display for Summary {
             self.sum("unknown_answers"),
             self.sum("unknown"),
             self.sum("entangled"),
+            self.sum("changes"),
+            self.sum("heard"),
         )?;
         let faults =
             Fault::ALL.iter().map(|&fault| format!("{} {}", fault.name(), self.fault(fault)));

@@ -20,12 +20,12 @@ use std::time::Duration;
 use understudy_core::message::{Body, LogPosition};
 use understudy_core::{
     ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, ReadLevel, ReplicaId, Request,
-    RequestId, Response, Rng, Role, Seed, codec,
+    RequestId, Response, ResumeToken, Rng, Role, Seed, Tail, codec,
 };
 
 use crate::atlas::Atlas;
 use crate::checks::Violation;
-use crate::checks::changes_are_final::ChangesAreFinal;
+use crate::checks::changes_are_final::{ChangesAreFinal, Told};
 use crate::checks::committed_is_final::CommittedIsFinal;
 use crate::checks::expired_when_due::ExpiredWhenDue;
 use crate::checks::one_leader_per_term::OneLeaderPerTerm;
@@ -82,6 +82,8 @@ pub struct World {
     committed: CommittedIsFinal,
     pub(crate) expired: ExpiredWhenDue,
     pub(crate) changes: ChangesAreFinal,
+    /// Where each subscriber is, as far as it is known.
+    pub(crate) subscribers: BTreeMap<u64, (GroupId, Option<ResumeToken>)>,
     /// What each node that is up has said it is.
     roles: BTreeMap<(GroupId, NodeId), (Role, u64)>,
     /// The highest term anybody has spoken of.
@@ -196,6 +198,7 @@ impl World {
             committed: CommittedIsFinal::default(),
             expired: ExpiredWhenDue::default(),
             changes: ChangesAreFinal::default(),
+            subscribers: BTreeMap::new(),
             roles: BTreeMap::new(),
             terms: BTreeMap::new(),
             repairs: BTreeMap::new(),
@@ -497,6 +500,34 @@ impl World {
         };
         let (term, head, commit, applied) = (group.term, group.head, group.commit, group.applied);
         Some(State { role, term, head, commit, applied })
+    }
+
+    /// The node's life: another one after every death and every start.
+    pub fn life_of(&self, node: NodeId) -> u64 {
+        self.nodes.get(place(node)).map_or(0, |node| node.life)
+    }
+
+    /// Subscribers that have not heard everything yet.
+    pub fn behind(&self) -> Vec<String> {
+        let is_behind = |&(_, (group, token)): &(&u64, &(GroupId, Option<ResumeToken>))| {
+            let last = self.changes.of(*group).map(Told::last).unwrap_or_default();
+            token.as_ref().is_none_or(|at| at.scanned.is_some() || at.sequence < last)
+        };
+        let words = |(id, (group, token)): (&u64, &(GroupId, Option<ResumeToken>))| {
+            let at = token.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
+            format!("subscriber {id} of group {group} is at {at}")
+        };
+        self.subscribers.iter().filter(is_behind).map(words).collect()
+    }
+
+    /// Whether the node runs.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.nodes.get(place(node)).is_some_and(Node::is_up)
+    }
+
+    /// The newest changes of a group at a node, for subscribers.
+    pub fn tail(&mut self, node: NodeId, group: GroupId) -> &Tail {
+        self.nodes[place(node)].tails.entry(group).or_default()
     }
 
     /// All nodes.

@@ -162,8 +162,8 @@ impl Rows {
 
     async fn changes(&self, query: &ChangesQuery) -> Result<Seen, io::Error> {
         self.settled().await;
-        if let Some(changes) = lock(&self.store).changes(query) {
-            return Ok(lock(&self.store).seen(Found::Changes(changes)));
+        if let Some(seen) = self.look_now(&Query::Changes(*query)) {
+            return Ok(seen);
         }
         let after = match query.since {
             Since::After(after) => after,

@@ -119,6 +119,22 @@ impl Told {
         self.changes.get(&sequence)
     }
 
+    /// The changes behind one place and before another, as far as they were told.
+    pub fn between(&self, after: Sequence, before: Sequence) -> impl Iterator<Item = &Change> {
+        let from = Sequence(after.0 + 1).min(before);
+        self.changes.range(from..before).map(|(_, change)| change)
+    }
+
+    /// The changes behind a place, as far as they were told.
+    pub fn behind(&self, after: Sequence) -> impl Iterator<Item = &Change> {
+        self.changes.range(Sequence(after.0 + 1)..).map(|(_, change)| change)
+    }
+
+    /// The last change that was told.
+    pub fn last(&self) -> Sequence {
+        self.changes.last_key_value().map_or(Sequence(0), |(&last, _)| last)
+    }
+
     /// What the actors were after the change at `sequence`; `None` if not all was told up to there.
     pub fn rows_at(&self, sequence: Sequence) -> Option<BTreeMap<ActorId, Record>> {
         if self.folded < sequence {

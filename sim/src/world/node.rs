@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use understudy_core::{
     Answer, Change, DiskOp, Effect, Failure, GroupId, Identity, Incarnation, Input, NodeId,
     Outcome, Refusal, Replica, ReplicaId, RequestId, Response, Rng, Role, Seed, Sequence, Status,
-    codec,
+    Tail, codec,
 };
 
 use super::storage::Rows;
@@ -46,6 +46,8 @@ pub struct Node {
     wake_at: Option<u64>,
     /// Where the last write ends that the next turn hears of.
     pub(super) heard_end: u64,
+    /// The newest changes of each group, for subscribers.
+    pub(super) tails: BTreeMap<GroupId, Tail>,
     /// A write or sync of its log, or its store, failed in this life: the replica may end.
     pub(super) disk_failed: bool,
     /// What was promised to stay when the node died.
@@ -112,6 +114,7 @@ impl Node {
             wake_at: None,
             heard_end: 0,
             disk_failed: false,
+            tails: BTreeMap::new(),
             seen: BTreeMap::new(),
             wiped: 0,
             outside: false,
@@ -233,6 +236,7 @@ impl World {
         let node = &mut self.nodes[place(id)];
         let written = node.disk.wal_end();
         node.replica = None;
+        node.tails.clear();
         node.told_full = None;
         node.life += 1;
         node.inbox.clear();
@@ -456,7 +460,18 @@ impl World {
             line.text = format!("group {group}: {count} changes behind {after}");
         });
         if let Err(violation) = self.changes.told(id, group, after, &changes) {
-            self.fail(violation);
+            return self.fail(violation);
+        }
+        let tail = self.nodes[place(id)].tails.entry(group).or_default();
+        tail.push(after, changes);
+        // A short one, so that many subscribers read what the store retains.
+        let (last, most) = (tail.last().0, self.plan.tail_changes);
+        let kept = last.saturating_sub(most);
+        if tail.get(Sequence(kept)).is_some() {
+            let newest = (kept + 1..=last).filter_map(|at| tail.get(Sequence(at)).cloned());
+            let (newest, mut short) = (newest.collect(), Tail::default());
+            short.push(Sequence(kept), newest);
+            *tail = short;
         }
     }
 
