@@ -150,6 +150,26 @@ mutants! {
     AnswersTwice, "answers_twice", "the driver's contract",
         "a write answered from the op-log is answered twice";
 
+    // ---- the change stream
+    ChangesNotInSnapshot, "changes_not_in_snapshot", "X-19, M10",
+        "a snapshot that is installed brings no changes";
+    RetentionForgetsAll, "retention_forgets_all", "S0-093",
+        "a leader that has to forget some changes forgets all of them";
+    CompactionUnnoticed, "compaction_unnoticed", "etcd 18089",
+        "a subscriber whose next change is gone goes on with the first that is retained";
+    HistorySkipsFirst, "history_skips_first", "etcd 19179",
+        "a page of retained changes leaves out the first one behind what is forgotten";
+    EventNamedByReplica, "event_named_by_replica", "S0-092",
+        "the event id is drawn by whoever applies the change";
+    SnapshotWithoutCatchUp, "snapshot_without_catch_up", "X-18, B-09",
+        "a subscriber hears nothing of what changes behind its snapshot's cursor";
+    SnapshotTokenTooFar, "snapshot_token_too_far", "X-18",
+        "within a snapshot, a resume token claims changes that were not told yet";
+    ConflateTokenTooFar, "conflate_token_too_far", "X-17",
+        "a conflated change's token covers changes that still wait";
+    ResumeTellsTwice, "resume_tells_twice", "S0-080",
+        "a subscription that is resumed begins with the change that was told last";
+
     // ---- what an operation does
     CreateOverwrites, "create_overwrites", "M21, B-01",
         "create replaces an existing actor and reports that it exists";

@@ -303,6 +303,8 @@ impl Store {
         };
         let Turn { next: sequence, now: time } = self.turn();
         let (id, event) = (id.clone(), EventId::new(op, sequence));
+        #[cfg(sim_mutant)]
+        let event = crate::mutant::sabotage::event(event);
         let change = Fields { sequence, id, kind, event, time, position, before, after };
         self.meta.sequence = sequence;
         self.feed.push(&mut self.meta, change.into());
@@ -379,6 +381,13 @@ impl Store {
             };
             *rows = rows.iter().map(plain).collect();
         }
+        self
+    }
+
+    /// For `changes_not_in_snapshot`.
+    #[cfg(sim_mutant)]
+    pub fn without_changes(mut self) -> Store {
+        self.feed.compact(&mut self.meta, Sequence(u64::MAX));
         self
     }
 

@@ -13,22 +13,23 @@ mod conflate;
 #[cfg(test)]
 mod model;
 mod snapshot;
+mod step;
 #[cfg(test)]
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::fmt;
-
 use self::conflate::Waiting;
 use self::snapshot::Portion;
+use self::step::Batch;
+pub use self::step::{Ask, Delivery, End, Item, Step};
 use crate::change::{Change, Changes, ChangesQuery, Lineage, ResumeToken, Scanned, Since};
 use crate::filter::Filter;
 use crate::input::ReadLevel;
 use crate::limits;
-use crate::query::{Page, Scan, record_bytes};
+use crate::query::Page;
 use crate::tail::Tail;
-use crate::types::{ActorId, Record, Sequence, Timestamp};
+use crate::types::{Sequence, Timestamp};
 
 /// Where a subscription begins (S0-078).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,120 +69,6 @@ pub struct Options {
     pub filter: Filter,
     /// What happens when it is slow.
     pub policy: Policy,
-}
-
-/// One item for the subscriber, with the token to go on from once it has dealt with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Everything up to and with this item was told, nothing behind it.
-    pub token: ResumeToken,
-    /// What is told.
-    pub item: Item,
-}
-
-/// What a subscriber hears. All but [`Item::Progress`] costs a credit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// A change. Where earlier ones of the actor were left out, it tells the whole way from before the
-    /// first of them.
-    Change {
-        /// The change.
-        change: Change,
-        /// Earlier changes of the actor that were left out.
-        conflated: u64,
-    },
-    /// An actor, as it is at the token's sequence.
-    Snapshot {
-        /// The actor.
-        id: ActorId,
-        /// What it holds.
-        record: Record,
-    },
-    /// What was told is the shard's state at this change.
-    SnapshotEnd {
-        /// The change.
-        sequence: Sequence,
-    },
-    /// Nothing that is wanted came up to the token (X-15).
-    Progress,
-}
-
-/// What the driver does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send these, in order: at least one, at most [`limits::DELIVERIES_MAX`].
-    Deliver(Vec<Delivery>),
-    /// Put this question. The same comes from each step until it is answered; one that failed is put
-    /// again.
-    Ask(Ask),
-    /// Nothing until the tail grows, credit comes, or the filter changes.
-    Idle,
-    /// It is over.
-    End(End),
-}
-
-/// A question to the driver's own replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Answer with [`Subscription::answered_changes`].
-    Changes {
-        /// Which.
-        query: ChangesQuery,
-        /// How fresh.
-        level: ReadLevel,
-    },
-    /// Answer with [`Subscription::answered_page`].
-    Page {
-        /// Of which actors.
-        scan: Scan,
-        /// How fresh.
-        level: ReadLevel,
-    },
-}
-
-/// Why a subscription is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// What comes next is not retained any more (X-18).
-    Compacted {
-        /// The first change that is.
-        first: Sequence,
-        /// The one that came next.
-        asked: Sequence,
-    },
-    /// Too many changes waited for credit.
-    Lagged {
-        /// Where to go on.
-        token: ResumeToken,
-    },
-    /// The token is of another history: of another cluster, or of one before a restore.
-    OtherLineage {
-        /// The token's.
-        asked: Lineage,
-        /// The shard's.
-        found: Lineage,
-    },
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Compacted { first, asked } => write!(
-                f,
-                "change {asked} is gone, the first retained is {first}; begin with a snapshot"
-            ),
-            End::Lagged { token } => write!(
-                f,
-                "more than {} changes waited for credit; go on from {token}, or take `pause` or \
-                 `conflate`",
-                limits::SUBSCRIBER_CHANGES_MAX
-            ),
-            End::OtherLineage { asked, found } => write!(
-                f,
-                "the token is of history {asked}, this shard's is {found}; begin with a snapshot"
-            ),
-        }
-    }
 }
 
 /// One subscription. See the module.
@@ -227,6 +114,9 @@ impl Subscription {
             Start::Now | Start::Beginning | Start::Time(_) | Start::After(_) => None,
         };
         let (at, scanned) = match &start {
+            Start::Resume(token) if planted!(ResumeTellsTwice) => {
+                (Sequence(token.sequence.0.saturating_sub(1)), token.scanned.clone())
+            }
             Start::Resume(token) => (token.sequence, token.scanned.clone()),
             Start::After(sequence) => (*sequence, None),
             Start::Beginning => (Sequence(0), Some(Scanned::Nothing)),
@@ -291,6 +181,11 @@ impl Subscription {
             self.ended = Some(End::OtherLineage { asked, found: changes.lineage });
             return;
         }
+        if changes.is_compacted() && planted!(CompactionUnnoticed) {
+            self.at = Sequence(changes.first.0 - 1);
+            self.is_open = true;
+            return;
+        }
         if changes.is_compacted() {
             let asked = Sequence(changes.after.0.saturating_add(1));
             self.ended = Some(End::Compacted { first: changes.first, asked });
@@ -349,8 +244,17 @@ impl Subscription {
     /// Where it is: what a subscriber that has dealt with everything goes on from. `None` until it is
     /// known where it begins.
     pub fn token(&self) -> Option<ResumeToken> {
-        let scanned = self.scanned.clone();
-        self.lineage.map(|lineage| ResumeToken { lineage, sequence: self.at, scanned })
+        let (scanned, sequence) = (self.scanned.clone(), self.at);
+        #[cfg(sim_mutant)]
+        let sequence = self.too_far(sequence);
+        self.lineage.map(|lineage| ResumeToken { lineage, sequence, scanned })
+    }
+
+    /// `snapshot_token_too_far`.
+    #[cfg(sim_mutant)]
+    fn too_far(&self, at: Sequence) -> Sequence {
+        let page = self.portion.as_ref().filter(|_| planted!(SnapshotTokenTooFar));
+        page.map_or(at, Portion::sequence)
     }
 
     /// Whether it is known where it begins.
@@ -456,6 +360,7 @@ impl Subscription {
     /// with a later change of its actor.
     fn settle(&mut self) {
         let settled = self.waiting.first().map_or(self.ahead, |first| Sequence(first.0 - 1));
+        let settled = if planted!(ConflateTokenTooFar) { self.ahead } else { settled };
         self.at = self.at.max(settled);
     }
 
@@ -473,29 +378,6 @@ impl Subscription {
         self.credit -= 1;
         self.told = Some(token.clone());
         batch.push(Delivery { token, item });
-    }
-}
-
-/// What one step delivers.
-#[derive(Debug, Default)]
-struct Batch {
-    deliveries: Vec<Delivery>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.deliveries.len() >= limits::DELIVERIES_MAX
-            || self.bytes >= limits::DELIVERIES_BYTES_MAX
-    }
-
-    fn push(&mut self, delivery: Delivery) {
-        self.bytes += match &delivery.item {
-            Item::Change { change, .. } => change.sent_bytes(),
-            Item::Snapshot { id, record } => record_bytes(id, record),
-            Item::SnapshotEnd { .. } | Item::Progress => 0,
-        };
-        self.deliveries.push(delivery);
     }
 }
 

@@ -189,7 +189,13 @@ impl Subscriber {
                 if changes.is_compacted() {
                     self.check_compacted(changes.after);
                 }
-                self.stage.world().marks.met(Mark::HistoryRead);
+                let mut world = self.stage.world();
+                world.marks.met(Mark::HistoryRead);
+                let (node, group) = (self.node, self.group);
+                if let Err(violation) = world.changes.shown(node, group, &changes.changes) {
+                    return world.fail(violation);
+                }
+                drop(world);
                 self.subscription.answered_changes(changes);
             }
             Heard::Response(Ok(Answer::Scan { records, more, sequence, .. })) => {

@@ -4,13 +4,14 @@ use std::sync::Mutex;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::change::EventId;
 use crate::command::{Command, Expected, Operation, Outcome, Refusal, Work, Write};
 use crate::input::Input;
 use crate::message::{Append, Applied, AskVote, Body, LogPosition};
 use crate::raft::executor;
 use crate::seed::Rng;
-use crate::store::Store;
-use crate::types::{ActorId, OpId, Timestamp};
+use crate::store::{Meta, Store};
+use crate::types::{ActorId, OpId, Sequence, Timestamp};
 use crate::wal::frame::{self, Record};
 
 /// What a store must know to go wrong.
@@ -103,7 +104,26 @@ pub fn after_install(old: &Store, mut new: Store) -> Store {
     match () {
         () if planted!(SnapshotWithoutOpLog) => new.without_op_log(),
         () if planted!(SnapshotWithoutMetadata) => new.without_metadata(),
+        () if planted!(ChangesNotInSnapshot) => new.without_changes(),
         () => new,
+    }
+}
+
+/// `event_named_by_replica`.
+pub fn event(event: EventId) -> EventId {
+    match planted!(EventNamedByReplica) {
+        true => EventId(executor::random(Rng::u128)),
+        false => event,
+    }
+}
+
+/// `history_skips_first`.
+pub fn skip(meta: &Meta, after: Sequence, skip: Option<usize>) -> (Sequence, Option<usize>) {
+    match skip {
+        Some(0) if planted!(HistorySkipsFirst) && meta.compacted > Sequence(0) => {
+            (Sequence(after.0 + 1), Some(1))
+        }
+        skip => (after, skip),
     }
 }
 

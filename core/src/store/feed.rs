@@ -114,6 +114,9 @@ impl Feed {
             Kept::Outside { .. } => meta.change_bytes,
         };
         let over = held.checked_sub(bytes).filter(|over| *over > 0)?;
+        if planted!(RetentionForgetsAll) {
+            return Some(meta.sequence);
+        }
         let mut over = over + bytes / 16;
         let most = meta.compacted.0 + limits::COMPACT_CHANGES_MAX;
         let upto = match &self.kept {
@@ -148,6 +151,8 @@ impl Feed {
         };
         let skip =
             after.0.checked_sub(meta.compacted.0).and_then(|skip| usize::try_from(skip).ok());
+        #[cfg(sim_mutant)]
+        let (after, skip) = crate::mutant::sabotage::skip(meta, after, skip);
         let page = match skip {
             Some(skip) if skip < changes.len() => {
                 take(changes.focus().narrow(skip..).into_iter().cloned(), query.limit())

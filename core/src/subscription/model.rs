@@ -8,8 +8,9 @@ use imbl::OrdMap;
 use super::*;
 use crate::change::{ChangeKind, EventId, Fields};
 use crate::message::LogPosition;
+use crate::query::Scan;
 use crate::seed::{Rng, Seed};
-use crate::types::{Json, Token, Version};
+use crate::types::{ActorId, Json, Record, Token, Version};
 
 type Rows = OrdMap<ActorId, Record>;
 

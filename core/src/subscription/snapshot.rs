@@ -12,7 +12,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Ask, Batch, Item, Read, Subscription, read};
+use super::step::{Ask, Batch, Item};
+use super::{Read, Subscription, read};
 use crate::change::{Change, Scanned};
 use crate::input::ReadLevel;
 use crate::limits;
@@ -35,6 +36,13 @@ impl Portion {
     /// Of an answer.
     pub fn new(prefix: String, page: Page, sequence: Sequence) -> Portion {
         Portion { prefix, rows: page.records.into(), more: page.more, sequence }
+    }
+}
+
+#[cfg(sim_mutant)]
+impl Portion {
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
     }
 }
 
@@ -72,6 +80,10 @@ impl Subscription {
     /// Tells the next change up to `sequence` of the actors that were told.
     fn catch_up(&mut self, sequence: Sequence, tail: &Tail, batch: &mut Batch) {
         let Some(Scanned::UpTo(last)) = &self.scanned else { return };
+        if planted!(SnapshotWithoutCatchUp) {
+            self.at = sequence;
+            return;
+        }
         let wanted = |change: &Change| change.id <= *last && self.filter.wants(change);
         match read([tail, &self.history], &mut self.at, sequence, wanted) {
             Read::Wanted(change) => self.tell(batch, Item::Change { change, conflated: 0 }),

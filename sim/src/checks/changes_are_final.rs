@@ -68,6 +68,22 @@ impl ChangesAreFinal {
         Ok(())
     }
 
+    /// `node` has shown `changes`, which its store retains: a power failure may have come between what
+    /// it applied and the word of it, so that nobody else has told of them.
+    ///
+    /// # Errors
+    /// Somebody has told something else.
+    pub fn shown(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        changes: &[Change],
+    ) -> Result<(), Violation> {
+        let told = self.groups.entry(group).or_default();
+        self.checked += changes.len() as u64;
+        changes.iter().try_for_each(|change| told.take(node, change))
+    }
+
     /// What was told of a group.
     pub fn of(&self, group: GroupId) -> Option<&Told> {
         self.groups.get(&group)
