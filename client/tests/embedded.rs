@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use understudy_client::blocking::Store;
 use understudy_client::{
-    Certainty, Change, Content, Error, Expected, Level, Options, Scan, Token, Write,
+    Certainty, Change, ChangeKind, Content, Error, Expected, Level, Options, Scan, Start, Token,
+    WatchItem, WatchOptions, Write,
 };
 
 /// A folder of its own; removed at the end.
@@ -191,4 +192,44 @@ fn a_write_that_returned_survives_kill_9() {
     assert!(there == done || there == done + 1, "{done} returned, {there} are there");
     assert!(all.iter().all(|record| record.id == record.value.to_string()));
     assert!((0..done).all(|number| all.iter().any(|record| record.value == number)));
+}
+
+/// S1-008, S1-009, S1-034, B-11.
+#[test]
+fn changes_are_told_and_counted_and_a_token_outlives_the_process() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut events = store.watch::<u64>("default", WatchOptions::default()).unwrap();
+    for n in 0..5_u64 {
+        store.put("default", format!("a{}", n % 2), &n).unwrap();
+    }
+    store.delete("default", "a0").unwrap();
+    let mut told = Vec::new();
+    while told.len() < 6 {
+        let event = events.next().unwrap().unwrap();
+        if let WatchItem::Change(change) = event.item {
+            told.push((change.sequence, change.kind, event.resume_token));
+        }
+    }
+    assert!(told.iter().map(|(sequence, ..)| *sequence).eq(1..=6));
+    assert_eq!((told[0].1, told[2].1), (ChangeKind::Create, ChangeKind::Update));
+    assert_eq!(told[5].1, ChangeKind::Delete);
+    let stats = store.change_stats("default").unwrap();
+    assert_eq!((stats.changes, stats.sequence, stats.recent, stats.subscriptions), (6, 6, 6, 1));
+    drop(events);
+    assert_eq!(store.change_stats("default").unwrap().subscriptions, 0);
+    drop(store);
+
+    let store = folder.open();
+    let options = WatchOptions::from(Start::Resume(told[3].2.clone())).kind(ChangeKind::Delete);
+    let mut events = store.watch::<u64>("default", options).unwrap();
+    let change = events.find_map(|event| match event.unwrap().item {
+        WatchItem::Change(change) => Some(change),
+        _ => None,
+    });
+    assert_eq!(change.unwrap().sequence, 6);
+    let wrong = WatchOptions::from(Start::Resume("17".to_owned()));
+    assert_eq!(store.watch::<u64>("default", wrong).unwrap_err().code(), "bad_subscription");
+    let nowhere = store.watch::<u64>("nowhere", WatchOptions::default()).unwrap_err();
+    assert_eq!(nowhere.code(), "unknown_namespace");
 }

@@ -68,6 +68,8 @@ pub struct Core {
 /// Everything the core thread owns or reads from.
 #[derive(Debug)]
 pub struct Parts {
+    /// The groups of the cluster.
+    pub groups: Vec<(GroupId, Namespace)>,
     /// Its clock.
     pub clock: Clock,
     /// The way to the WAL thread.
@@ -122,11 +124,10 @@ struct Inlets {
 /// # Errors
 /// When the system gives no thread.
 pub fn start(replica: Replica, parts: Parts) -> std::io::Result<(Core, JoinHandle<()>)> {
-    let Parts { clock, wal, files, store, inbox, outgoing, suspect, on_fatal } = parts;
+    let Parts { groups, clock, wal, files, store, inbox, outgoing, suspect, on_fatal } = parts;
     let (asks, asked) = bounded(limits::SUBMIT_QUEUE_MAX);
     let steps = Arc::new(AtomicU64::new(0));
     let failed = Arc::new(OnceLock::new());
-    let groups = replica.status().groups.into_iter().map(|group| (group.group, group.namespace));
     let (hub, changes, hub_thread) = Hub::start(groups)?;
     let driver = Driver {
         replica,

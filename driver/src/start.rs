@@ -9,7 +9,7 @@ use anyhow::Context;
 use crossbeam_channel::Receiver;
 use tracing::info;
 use understudy_core::backend::{Backend, BackendError};
-use understudy_core::{NodeId, RecoverError, Replica, Seed};
+use understudy_core::{GroupId, Namespace, NodeId, RecoverError, Replica, Seed};
 
 use crate::clock::Clock;
 use crate::config::NodeConfig;
@@ -28,6 +28,7 @@ pub struct Recovered {
     pub backend: Option<Arc<dyn Backend>>,
     /// Drawn for this start.
     pub seed: Seed,
+    groups: Vec<(GroupId, Namespace)>,
     clock: Clock,
     data_dir: PathBuf,
 }
@@ -59,7 +60,8 @@ impl Recovered {
             .files()
             .apply(&replica.take_repairs())
             .map_err(|failed| anyhow::anyhow!("`{}`: {}", data_dir.display(), failed.reason))?;
-        Ok(Recovered { folder, replica, backend, seed, clock, data_dir })
+        let groups = config.cluster.groups().map(|(group, name)| (group, name.clone())).collect();
+        Ok(Recovered { folder, replica, backend, seed, groups, clock, data_dir })
     }
 
     /// Starts its threads. The folder is given back: it is this process's until it is dropped, which
@@ -73,14 +75,14 @@ impl Recovered {
         outgoing: BTreeMap<NodeId, Box<dyn Peer>>,
         on_fatal: OnFatal,
     ) -> anyhow::Result<(Core, JoinHandle<()>, Folder)> {
-        let Recovered { folder, replica, backend, seed: _, clock, data_dir } = self;
+        let Recovered { folder, replica, backend, seed: _, groups, clock, data_dir } = self;
         let wal = wal::start(folder.files(), replica.segment_bytes())
             .context("cannot start the log thread")?;
         let files = files::start(folder.files()).context("cannot start the file thread")?;
         let store = backend.map(|backend| store::start(backend, data_dir));
         let store = store.transpose().context("cannot start the store thread")?;
         let suspect = folder.suspect();
-        let parts = Parts { clock, wal, files, store, inbox, outgoing, suspect, on_fatal };
+        let parts = Parts { groups, clock, wal, files, store, inbox, outgoing, suspect, on_fatal };
         let (core, thread) =
             driver::start(replica, parts).context("cannot start the core thread")?;
         Ok((core, thread, folder))

@@ -62,7 +62,6 @@ pub async fn changes(
     let lasts =
         request::header(headers, &ACCEPT)?.is_some_and(|kinds| kinds.contains(EVENT_STREAM));
     if lasts {
-        watcher.grant(CREDIT);
         watcher.open().await?;
         Ok(events(api, watcher, format))
     } else {
@@ -150,7 +149,7 @@ async fn pump(
     let mut is_free = true;
     let mut beat = Instant::now() + limits::WATCH_BEAT_EVERY;
     loop {
-        if let Some(bytes) = ready.take() {
+        if is_free && let Some(bytes) = ready.take() {
             // It is free, and nobody else puts anything there.
             if place.try_send(bytes).is_err() {
                 return;
@@ -173,8 +172,8 @@ async fn pump(
                 watcher.grant(CREDIT);
             }
             deliveries = watcher.next() => match deliveries {
-                // Without a free place there is no credit, and what comes are marks.
-                Ok(deliveries) => ready = is_free.then(|| format.events(&deliveries)),
+                // Without a free place there is no credit, and what comes are marks: the last one will do.
+                Ok(deliveries) => ready = Some(format.events(&deliveries)),
                 Err(problem) => {
                     let _ = place.send(format::failed(&problem)).await;
                     return;
