@@ -45,7 +45,8 @@ impl Backend {
     ) -> Result<Source, Error> {
         match self {
             Backend::Remote(remote) => {
-                remote.watch(namespace, options, deadline).await.map(Source::Remote)
+                let watch = remote.watch(namespace, options, deadline).await;
+                watch.map(|watch| Source::Remote(Box::new(watch)))
             }
             #[cfg(feature = "embedded")]
             Backend::Embedded(embedded) => {
@@ -71,7 +72,7 @@ impl Backend {
 
 /// Where a change stream comes from.
 pub(crate) enum Source {
-    Remote(RemoteWatch),
+    Remote(Box<RemoteWatch>),
     #[cfg(feature = "embedded")]
     Embedded(Box<EmbeddedWatch>),
 }

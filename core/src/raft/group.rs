@@ -150,11 +150,8 @@ impl Group {
         let membership = Arc::new(Mutex::new(stored_membership(&store.meta())));
         let store = Arc::new(Mutex::new(store));
         let rows = Rows::new(id, shared.clone(), store.clone());
-        let origin = keys::Origin {
-            cluster: shared.config.cluster.clone(),
-            group: id,
-            namespace: namespace.clone(),
-        };
+        let (cluster, group) = (shared.config.cluster.clone(), id);
+        let origin = keys::Origin { cluster, group, namespace: namespace.clone() };
         let snapshots = Snapshots::new(origin, shared.clone(), store.clone(), checkpoint);
         let (snapshots, marks) = (Arc::new(snapshots), Arc::<Marks>::default());
         let machine = Machine {
@@ -177,16 +174,16 @@ impl Group {
         };
         let config = raft_config(&shared.config.timing, &namespace);
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
-        let after = lock(&store).sequence();
-        shared.emit(Effect::Changes { group: id, after, changes: Vec::new() });
         let recovered = log.committed().max(saved);
         #[cfg(sim_mutant)]
         crate::mutant::sabotage::prepare(&mut lock(&store), recovered);
+        machine.begin();
         let raft = Raft::new(shared.replica, config, network, log.clone(), machine)
             .await
             .map_err(|error| error.to_string())?;
         let metrics = raft.metrics();
-        let (level, behind, stamp, turn, seen, repair, questions) = Default::default();
+        let (level, behind, stamp, turn, seen) = Default::default();
+        let (purge_asked, handed_over, repair, questions, expiry, retaining) = Default::default();
         Ok(Group {
             id,
             namespace,
@@ -197,8 +194,8 @@ impl Group {
             rows,
             snapshots,
             marks,
-            purge_asked: Mutex::default(),
-            handed_over: Mutex::default(),
+            purge_asked,
+            handed_over,
             membership,
             metrics,
             recovered,
@@ -209,8 +206,8 @@ impl Group {
             turn,
             seen,
             repair,
-            expiry: Mutex::default(),
-            retaining: Mutex::default(),
+            expiry,
+            retaining,
             questions,
         })
     }

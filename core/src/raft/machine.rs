@@ -80,6 +80,12 @@ impl Machine {
         Ok(())
     }
 
+    /// Tells where the changes begin.
+    pub fn begin(&self) {
+        let (group, after) = (self.group, lock(&self.store).sequence());
+        self.shared.emit(Effect::Changes { group, after, changes: Vec::new() });
+    }
+
     /// Tells of the changes that everybody can read by now.
     fn tell(&self) {
         let (after, changes) = lock(&self.store).take_fresh();
@@ -162,8 +168,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.snapshots.adopt(whole);
         let event = Event::SnapshotInstalled { group: self.group, position };
         self.shared.emit(Effect::Event(event));
-        let (group, after) = (self.group, lock(&self.store).sequence());
-        self.shared.emit(Effect::Changes { group, after, changes: Vec::new() });
+        self.begin();
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use understudy_core::GroupId;
 use super::{Header, NotIntact};
 
 const MAGIC: &[u8; 8] = b"UNDRBKUP";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Records begin and end at multiples of this; padding is zero.
 const ALIGN: usize = 8;
 /// Magic, version, zero.

@@ -213,7 +213,7 @@ fn every_write_is_told_in_order_and_every_place_can_be_gone_on_from() {
     {
         let query = format!("start={token}&limit=1&prefix=b%2F1&prefix=b%2F2&kind=update");
         let (one, next) = poll(world.api(0), &query);
-        assert_eq!(one, [line.clone()]);
+        assert_eq!(one, std::slice::from_ref(line));
         token = next;
     }
     let (cloud, _) = poll_cloud(world.api(0));
@@ -420,8 +420,8 @@ fn one_stream_is_of_several_namespaces() {
     });
 }
 
-/// Provokes every end of a stream, over both protocols; which codes.
-pub fn refusals() -> [&'static str; 4] {
+/// A node that retains few changes.
+fn forgetful() -> World {
     let world = World::initialised(1);
     let path = world.cluster.nodes[0].config();
     let text = std::fs::read_to_string(&path).unwrap();
@@ -434,10 +434,11 @@ pub fn refusals() -> [&'static str; 4] {
     let mut world = world;
     world.cluster.start().unwrap();
     world.wait_for_leader();
-    let api = world.api(0).to_owned();
-    let get = |query: &str| ask(&api, "GET", &format!("{CHANGES}?{query}"), &[], b"");
-    let foreign = "00000000000000aa-1";
-    get(&format!("start={foreign}")).assert_problem(410, "other_lineage");
+    world
+}
+
+/// What nobody may ask for.
+fn wrong_questions(get: impl Fn(&str) -> crate::world::Answer, api: &str) {
     let long = format!("prefix={}", "x".repeat(1025));
     let many: String = (0..65).map(|n| format!("prefix={n}&")).collect();
     for wrong in [
@@ -456,7 +457,36 @@ pub fn refusals() -> [&'static str; 4] {
     get("limit=1001").assert_problem(400, "bad_limit");
     get("wait_ms=60001").assert_problem(400, "bad_timeout");
     let nowhere = "/v1/namespaces/nowhere/changes";
-    ask(&api, "GET", nowhere, &[], b"").assert_problem(404, "unknown_namespace");
+    ask(api, "GET", nowhere, &[], b"").assert_problem(404, "unknown_namespace");
+}
+
+/// Writes more than a subscriber may lag behind.
+async fn write_much(api: &str) {
+    let mut client = actors(api).await;
+    let value = format!("\"{}\"", "x".repeat(8 * 1024));
+    for batch in 0..30 {
+        let operations = (0..100).map(|n| BatchOperation {
+            id: format!("l{n}"),
+            kind: Some(batch_operation::Kind::Put(crate::grpc::content(&*value).unwrap())),
+        });
+        let write = BatchWriteRequest {
+            namespace: "default".to_owned(),
+            atomic: Some(true),
+            operations: operations.collect(),
+            name: crate::grpc::key(&format!("lag-{batch}")),
+        };
+        client.batch_write(write).await.unwrap();
+    }
+}
+
+/// Provokes every end of a stream, over both protocols; which codes.
+pub fn refusals() -> [&'static str; 4] {
+    let world = forgetful();
+    let api = world.api(0).to_owned();
+    let get = |query: &str| ask(&api, "GET", &format!("{CHANGES}?{query}"), &[], b"");
+    let foreign = "00000000000000aa-1";
+    get(&format!("start={foreign}")).assert_problem(410, "other_lineage");
+    wrong_questions(get, &api);
 
     block_on(async {
         let refused =
@@ -469,21 +499,7 @@ pub fn refusals() -> [&'static str; 4] {
             WatchSubscribe { policy: WatchPolicy::Disconnect.into(), ..subscribe(now(), 0) };
         let mut slow = Stream::open(&api, lagging).await.unwrap();
         let stalled = events(&api, "start=now&policy=disconnect", "");
-        let mut client = actors(&api).await;
-        let value = format!("\"{}\"", "x".repeat(8 * 1024));
-        for batch in 0..30 {
-            let operations = (0..100).map(|n| BatchOperation {
-                id: format!("l{n}"),
-                kind: Some(batch_operation::Kind::Put(crate::grpc::content(&*value).unwrap())),
-            });
-            let write = BatchWriteRequest {
-                namespace: "default".to_owned(),
-                atomic: Some(true),
-                operations: operations.collect(),
-                name: crate::grpc::key(&format!("lag-{batch}")),
-            };
-            client.batch_write(write).await.unwrap();
-        }
+        write_much(&api).await;
         let status = slow.next().await.unwrap_err();
         let problem = assert_refused(&status, Code::Aborted, "lagged");
         assert!(problem.resume_token.is_some_and(|token| token.ends_with("-0")));

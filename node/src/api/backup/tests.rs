@@ -3,7 +3,7 @@ use crate::backup::check::Check;
 use understudy_core::backend::MemoryBackend;
 use understudy_core::snapshot::Assembler;
 
-const SNAPSHOT: &[u8] = include_bytes!("../../../../core/tests/frozen/v2/snapshot.bin");
+const SNAPSHOT: &[u8] = include_bytes!("../../../../core/tests/frozen/v3/snapshot.bin");
 
 fn config() -> ClusterConfig {
     ClusterConfig {

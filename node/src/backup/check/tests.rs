@@ -7,7 +7,7 @@ use understudy_core::{ClusterId, Incarnation, Namespace, NodeId, ReplicaId};
 
 /// The core's frozen snapshot, and the same rows as another group's.
 fn snapshots() -> [Vec<u8>; 2] {
-    let first = include_bytes!("../../../../core/tests/frozen/v2/snapshot.bin").to_vec();
+    let first = include_bytes!("../../../../core/tests/frozen/v3/snapshot.bin").to_vec();
     let (cluster, namespace) = (ClusterId("globe".to_owned()), Namespace::new("more").unwrap());
     let founder = ReplicaId { node: NodeId(1), incarnation: Incarnation(2) };
     let mut rehome = Rehome::new(Origin { cluster, group: GroupId(5), namespace }, founder);
@@ -155,10 +155,10 @@ fn sections_that_are_not_those_of_the_header_are_found() {
     refused(&records(&fewer, &sections(), 700), "not the one its header speaks of");
 }
 
-/// Backup format 2, frozen. If this fails, the format has changed: give it a new version.
+/// Backup format 3, frozen. If this fails, the format has changed: give it a new version.
 #[test]
-fn format_2_is_frozen() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/backup-v2.bin");
+fn format_3_is_frozen() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/backup-v3.bin");
     let now = good().concat();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &now).unwrap();

@@ -7,7 +7,7 @@ use understudy_core::{Input, Now, Replica, Seed, snapshot};
 
 /// The frozen backup: the namespaces `plays` and `more`, with the same rows.
 fn backup() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/backup-v2.bin")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/backup-v3.bin")
 }
 
 /// A configuration whose folder is not there yet, under a path of its own.
