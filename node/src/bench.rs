@@ -23,8 +23,10 @@ use crate::endpoints::EndpointArgs;
 use crate::limits;
 
 mod report;
+mod subscribers;
 mod target;
 
+use subscribers::Subscribers;
 use target::Target;
 
 /// How to load.
@@ -71,6 +73,12 @@ pub struct BenchArgs {
     /// Threads of this program.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Subscribers that hear every change meanwhile, in this process too.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    subscribers: usize,
+    /// Subscribers that open a stream and take nothing from it.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    stalled: usize,
     /// Print one JSON object and no progress.
     #[arg(long)]
     json: bool,
@@ -101,6 +109,8 @@ pub struct Outcome {
     pub writes: Measured,
     /// Of reads.
     pub reads: Measured,
+    /// Of changes that subscribers heard.
+    pub heard: Measured,
     /// From the end of the warm-up to the last answer.
     pub took: Duration,
 }
@@ -134,6 +144,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let max = limits::CONCURRENCY_MAX;
     ensure!((1..=max).contains(&args.connections), "`--connections` is 1 to {max}");
     ensure!((1..=max).contains(&args.in_flight), "`--in-flight` is 1 to {max}");
+    ensure!(args.subscribers <= max && args.stalled <= max, "at most {max} subscribers");
     ensure!(args.threads >= 1, "`--threads` is 1 or more");
     ensure!(args.rate != Some(0), "`--rate` is 1 or more");
     ensure!(args.keys >= 1, "`--keys` is 1 or more");
@@ -164,6 +175,7 @@ async fn load(args: &BenchArgs) -> anyhow::Result<Outcome> {
     if args.reads > 0 {
         target::fill(&targets, args).await?;
     }
+    let subscribers = Subscribers::open(args).await?;
     let shared = Arc::new(Shared {
         args: args.clone(),
         start: Instant::now(),
@@ -177,7 +189,7 @@ async fn load(args: &BenchArgs) -> anyhow::Result<Outcome> {
             workers.spawn(work(shared.clone(), target.clone()));
         }
     }
-    watch(&shared).await;
+    watch(&shared, &subscribers).await;
     shared.over.store(true, Ordering::Relaxed);
     let (mut writes, mut reads) = (Measured::new()?, Measured::new()?);
     while let Some(worker) = workers.join_next().await {
@@ -186,11 +198,11 @@ async fn load(args: &BenchArgs) -> anyhow::Result<Outcome> {
         reads.add(read)?;
     }
     let took = shared.start.elapsed().saturating_sub(args.warmup.0);
-    Ok(Outcome { writes, reads, took })
+    Ok(Outcome { writes, reads, heard: subscribers.end()?, took })
 }
 
 /// Shows how far it is, until it is over.
-async fn watch(shared: &Shared) {
+async fn watch(shared: &Shared, subscribers: &Subscribers) {
     let all = shared.args.warmup.0 + shared.args.duration.0;
     let hidden = shared.args.json;
     let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -200,9 +212,11 @@ async fn watch(shared: &Shared) {
         bar.set_style(style.progress_chars("=> "));
     }
     let mut before = 0;
+    let warm = shared.args.warmup.0;
     while shared.start.elapsed() < all {
         let tick = Duration::from_secs(1).min(all.saturating_sub(shared.start.elapsed()));
         tokio::time::sleep(tick).await;
+        subscribers.count((warm..all).contains(&shared.start.elapsed()));
         let done = shared.done.load(Ordering::Relaxed);
         bar.set_message(format!("{}/s", done - before));
         before = done;

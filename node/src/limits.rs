@@ -135,6 +135,8 @@ pub const CLI_BATCH_PART: usize = 100;
 pub const CLI_ATOMIC_MAX: usize = 10_000;
 /// Longest latency that a bench tells from others.
 pub const BENCH_LATENCY_MAX: Duration = Duration::from_secs(120);
+/// Subscribers of a bench on one connection: a node takes 256 streams on each.
+pub const BENCH_STREAMS_PER_CONNECTION: usize = 200;
 /// One try at one endpoint before the client asks the next.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// To the first byte of an answer that is read as it comes.

@@ -11,7 +11,8 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 /// Prints it as a table, or as one JSON object.
 pub fn print(args: &BenchArgs, outcome: &Outcome) {
     let seconds = outcome.took.as_secs_f64().max(0.001);
-    let kinds = [("write", &outcome.writes), ("read", &outcome.reads)];
+    let heard = ("heard", &outcome.heard);
+    let kinds = [("write", &outcome.writes), ("read", &outcome.reads), heard];
     if args.json {
         let kinds =
             kinds.iter().map(|(name, measured)| ((*name).to_owned(), page(measured, seconds)));
@@ -23,6 +24,8 @@ pub fn print(args: &BenchArgs, outcome: &Outcome) {
                 "connections": args.connections,
                 "in_flight": args.in_flight,
                 "rate": args.rate,
+                "subscribers": args.subscribers,
+                "stalled": args.stalled,
                 "value_size": args.value_size,
                 "seconds": seconds,
                 "operations": kinds,
