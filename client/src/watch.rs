@@ -216,8 +216,14 @@ impl Watch<Bytes> {
         B: AsRef<Backend> + Send + Sync + 'static,
     {
         let source = backend.as_ref().watch(&namespace, &options, deadline).await?;
-        let (ready, used) = (VecDeque::new(), 0);
-        let running = Running { backend, namespace, options, deadline, source, ready, used };
+        let (ready, used, pause) = Default::default();
+        let mut running =
+            Running { backend, namespace, options, deadline, source, ready, used, pause };
+        // The first items say where it begins. Were they not here, a stream that is lost at once would
+        // begin anew, behind what was written meanwhile.
+        if !matches!(running.options.start, Start::Resume(_)) {
+            running.fill().await?;
+        }
         let events = futures_util::stream::unfold(Some(running), |running| async {
             let mut running = running?;
             match running.next().await {
@@ -244,7 +250,14 @@ struct Running<B> {
     ready: VecDeque<v1::WatchItem>,
     /// Credit that was used and not given anew.
     used: u32,
+    /// Before it is opened anew, when it was lost before it told anything.
+    pause: std::time::Duration,
 }
+
+/// Before the second attempt in a row.
+const PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(20);
+/// Before any.
+const PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl<B: AsRef<Backend>> Running<B> {
     async fn next(&mut self) -> Result<WatchEvent, Error> {
@@ -255,8 +268,19 @@ impl<B: AsRef<Backend>> Running<B> {
                 }
                 continue;
             }
+            self.fill().await?;
+        }
+    }
+
+    /// Waits for what comes next, at another node if it must.
+    async fn fill(&mut self) -> Result<(), Error> {
+        loop {
             match self.source.next().await {
-                Ok(items) => self.ready.extend(items),
+                Ok(items) => {
+                    self.pause = std::time::Duration::ZERO;
+                    self.ready.extend(items);
+                    return Ok(());
+                }
                 Err(None) => self.go_on().await?,
                 Err(Some(error)) => return Err(error),
             }
@@ -279,6 +303,8 @@ impl<B: AsRef<Backend>> Running<B> {
     /// Opens it anew, from where it was.
     async fn go_on(&mut self) -> Result<(), Error> {
         self.used = 0;
+        tokio::time::sleep(self.pause).await;
+        self.pause = (2 * self.pause).clamp(PAUSE_MIN, PAUSE_MAX);
         let backend = self.backend.as_ref();
         self.source = backend.watch(&self.namespace, &self.options, self.deadline).await?;
         Ok(())

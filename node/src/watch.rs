@@ -107,8 +107,12 @@ impl WatchArgs {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.endpoints.client()?;
         let (mut start, mut left) = (self.start.clone(), self.limit.unwrap_or(usize::MAX));
+        // The first answer comes at once, and says where it begins: what was asked for as `now` is not
+        // asked for again later.
+        let mut wait = Duration::ZERO;
         while left > 0 {
-            let call = Call::get(self.path(&start, left));
+            let call = Call::get(self.path(&start, left, wait));
+            wait = limits::WATCH_WAIT;
             let reply = self.ask(&client, &call).await?;
             if !reply.status.is_success() {
                 let refusal = reply.refusal();
@@ -162,14 +166,14 @@ impl WatchArgs {
         }
     }
 
-    fn path(&self, start: &str, left: usize) -> String {
+    fn path(&self, start: &str, left: usize, wait: Duration) -> String {
         let encoded = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
         let mut path = format!(
             "/v1/namespaces/{}/changes?start={}&limit={}&wait_ms={}",
             encoded(&self.namespace),
             encoded(start),
             left.min(limits::WATCH_LIMIT_MAX),
-            limits::WATCH_WAIT.as_millis()
+            wait.as_millis()
         );
         for prefix in &self.prefix {
             path.push_str(&format!("&prefix={}", encoded(prefix)));

@@ -10,11 +10,13 @@ use std::sync::Mutex;
 
 use madsim::runtime::Runtime;
 use madsim::task::{JoinHandle, spawn_local};
+use understudy_core::{GroupId, Outcome};
 
 use crate::checks::{Class, Violation, canary, converges};
 use crate::client::Client;
 use crate::dice::Chance;
 use crate::faults::Counts;
+use crate::history::{self, Fate};
 use crate::marks::Marks;
 use crate::nemesis::Nemesis;
 use crate::plan::Plan;
@@ -311,6 +313,18 @@ fn judge_server(stage: &Stage, judges: Judges) -> Result<(), Violation> {
     let groups = stage.world().groups();
     for (group, (dump, end)) in groups.into_iter().zip(&state) {
         stage.world().changes.check_rows(group, dump, *end)?;
+    }
+    for entry in stage.oracle().entries() {
+        let (Some(sequence), Fate::Outcome(outcome)) = (entry.sequence(), &entry.fate) else {
+            continue;
+        };
+        let token = match outcome {
+            Outcome::Written { token, .. } => Some(*token),
+            _ => None,
+        };
+        let group = GroupId(u32::try_from(entry.namespace + 1).unwrap_or(0));
+        let actor = history::actor(entry.actor);
+        stage.world().changes.check_acked(group, &actor, sequence, token)?;
     }
     stage.oracle().judge_server(&state)
 }

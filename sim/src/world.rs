@@ -20,7 +20,7 @@ use std::time::Duration;
 use understudy_core::message::{Body, LogPosition};
 use understudy_core::{
     ClusterConfig, Failure, GroupId, Input, Message, NodeId, OpId, ReadLevel, ReplicaId, Request,
-    RequestId, Response, ResumeToken, Rng, Role, Seed, Tail, codec,
+    RequestId, Response, ResumeToken, Rng, Role, Seed, Sequence, Tail, codec,
 };
 
 use crate::atlas::Atlas;
@@ -507,17 +507,36 @@ impl World {
         self.nodes.get(place(node)).map_or(0, |node| node.life)
     }
 
-    /// Subscribers that have not heard everything yet.
+    /// Nodes that have not told of everything that they have applied, and subscribers that have not heard
+    /// everything yet.
     pub fn behind(&self) -> Vec<String> {
+        let mut ends: BTreeMap<GroupId, Sequence> = BTreeMap::new();
+        let mut behind = Vec::new();
+        for node in &self.nodes {
+            for status in node.status().map(|status| status.groups).unwrap_or_default() {
+                let end = ends.entry(status.group).or_default();
+                *end = status.sequence.max(*end);
+                let told = node.tails.get(&status.group).map(Tail::last).unwrap_or_default();
+                if told != status.sequence {
+                    let (group, sequence) = (status.group, status.sequence);
+                    behind.push(format!(
+                        "N{} has told of group {group} up to {told}, not {sequence}",
+                        node.id
+                    ));
+                }
+            }
+        }
         let is_behind = |&(_, (group, token)): &(&u64, &(GroupId, Option<ResumeToken>))| {
-            let last = self.changes.of(*group).map(Told::last).unwrap_or_default();
+            let told = self.changes.of(*group).map(Told::last).unwrap_or_default();
+            let last = ends.get(group).copied().unwrap_or_default().max(told);
             token.as_ref().is_none_or(|at| at.scanned.is_some() || at.sequence < last)
         };
         let words = |(id, (group, token)): (&u64, &(GroupId, Option<ResumeToken>))| {
             let at = token.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
             format!("subscriber {id} of group {group} is at {at}")
         };
-        self.subscribers.iter().filter(is_behind).map(words).collect()
+        behind.extend(self.subscribers.iter().filter(is_behind).map(words));
+        behind
     }
 
     /// Whether the node runs.

@@ -101,7 +101,7 @@ fn error(ended: Ended) -> Error {
     let refused = |code: &str, message| Error::Refused { code: code.to_owned(), message };
     match ended {
         Ended::Failed(failure) => Error::of(convert::problem(&failure)),
-        Ended::Stopped(_) => refused("stopped", "the store has stopped".to_owned()),
+        Ended::Stopped => refused("stopped", "the store has stopped".to_owned()),
         Ended::By(End::Compacted { first, .. }) => Error::Compacted { first: first.0 },
         Ended::By(End::Lagged { token }) => Error::Lagged { resume_token: token.to_string() },
         Ended::By(end @ End::OtherLineage { .. }) => refused("other_lineage", end.to_string()),

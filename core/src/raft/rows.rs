@@ -170,7 +170,7 @@ impl Rows {
             Since::Last => lock(&self.store).sequence(),
             Since::Time(time) => {
                 let last = self.last_before(time).await?;
-                lock(&self.store).since_time(last)
+                lock(&self.store).since_time(time, last)
             }
         };
         // As for a scan: the page is of this moment.

@@ -12,7 +12,7 @@ use crate::codec::{self, Corrupt};
 use crate::limits;
 use crate::oplog::{OpLog, Remembered};
 use crate::store::keys::Root;
-use crate::store::{Store, keys, row_hash};
+use crate::store::{Meta, Store, keys, row_hash};
 use crate::types::{ActorId, OpId, Record};
 
 /// Takes the bytes of a snapshot in pieces of any size and gives what is in it.
@@ -105,6 +105,10 @@ impl Decoder {
         }
         let Some(header) = &self.header else {
             let Some((header, length, seed)) = block::decode_header(bytes)? else { return Ok(0) };
+            let Meta { compacted, sequence, .. } = header.meta;
+            if compacted > sequence || sequence.0 == u64::MAX {
+                return Err(self.wrong("it speaks of changes that cannot be"));
+            }
             self.seed = seed;
             self.hash.update(&bytes[..length]);
             self.header = Some(header.clone());

@@ -147,7 +147,7 @@ impl Feed {
         let after = match query.since {
             Since::After(after) => after,
             Since::Last => meta.sequence,
-            Since::Time(time) => since_time(meta, self.last_before(meta, time)?),
+            Since::Time(time) => since_time(meta, time, self.last_before(meta, time)?),
         };
         let skip =
             after.0.checked_sub(meta.compacted.0).and_then(|skip| usize::try_from(skip).ok());
@@ -201,9 +201,13 @@ pub(super) fn found(meta: &Meta, after: Sequence, changes: Vec<Change>) -> Chang
     Changes { lineage: meta.lineage, first, after, changes }
 }
 
-/// Behind which change those of a time begin, `last` being the last before it that is retained. When
+/// Behind which change those of a time begin, `last` being the last before it that is retained; of a
+/// time to come, behind the last one. When
 /// none is, one of that time or later may be among those that are forgotten.
-pub(super) fn since_time(meta: &Meta, last: Sequence) -> Sequence {
+pub(super) fn since_time(meta: &Meta, time: Timestamp, last: Sequence) -> Sequence {
+    if time > meta.committed_time {
+        return meta.sequence;
+    }
     if last > meta.compacted { last } else { Sequence(meta.compacted.0.saturating_sub(1)) }
 }
 

@@ -23,7 +23,7 @@ use crate::command::{Batch, Write};
 use crate::oplog::{OpLog, Remembered};
 use crate::query::Scan;
 use crate::snapshot::{damaged, each_row, state_of};
-use crate::types::{ActorId, GroupId, OpId, Record, Sequence};
+use crate::types::{ActorId, GroupId, OpId, Record, Sequence, Timestamp};
 
 /// The part of a store that knows the backend.
 #[derive(Debug)]
@@ -220,8 +220,8 @@ impl Store {
     }
 
     /// Behind which change those of a time begin, the last one before it being `last`.
-    pub fn since_time(&self, last: Sequence) -> Sequence {
-        feed::since_time(&self.meta, last)
+    pub fn since_time(&self, time: Timestamp, last: Sequence) -> Sequence {
+        feed::since_time(&self.meta, time, last)
     }
 
     /// The actor of a row.

@@ -47,8 +47,8 @@ pub enum Ended {
     By(End),
     /// The replica did not answer in time where it begins.
     Failed(Failure),
-    /// The node stops: go on at another, from here.
-    Stopped(Option<ResumeToken>),
+    /// The node stops: go on at another, from the last token that was told.
+    Stopped,
 }
 
 impl fmt::Debug for Subscriber {
@@ -137,7 +137,7 @@ impl Subscriber {
     async fn go_on(&mut self, idle: bool) -> Result<Option<Vec<Delivery>>, Ended> {
         loop {
             if *self.grown.borrow_and_update() {
-                return Err(Ended::Stopped(self.token()));
+                return Err(Ended::Stopped);
             }
             match self.step() {
                 Step::Deliver(deliveries) => {
@@ -180,7 +180,7 @@ impl Subscriber {
             // A question that is under way is answered whatever the tail does.
             changed = grown.changed(), if !is_asking => match changed {
                 Ok(()) => Ok(None),
-                Err(_) => Err(Ended::Stopped(self.token())),
+                Err(_) => Err(Ended::Stopped),
             },
             () = sleep_until(*mark) => {
                 self.mark = Instant::now() + limits::PROGRESS_EVERY;

@@ -98,14 +98,17 @@ async fn lines(
 ) -> Result<Response, Problem> {
     let until = Instant::now() + wait;
     watcher.open().await?;
-    let (mut body, mut count) = (Vec::new(), 0);
+    let (mut body, mut count, mut place) = (Vec::new(), 0, watcher.token());
     while count < limit && body.len() < limits::WATCH_ANSWER_BYTES_SOFT {
         let next = match count {
             0 => timeout_at(until, watcher.next()).await.ok(),
             _ => watcher.next().now_or_never(),
         };
         let deliveries = match next {
-            None => break,
+            None => {
+                place = watcher.token();
+                break;
+            }
             Some(Ok(deliveries)) => deliveries,
             Some(Err(problem)) if count == 0 => return Err(problem),
             // The next request hears of it.
@@ -115,8 +118,9 @@ async fn lines(
             count += 1;
             format.line(delivery, &mut body);
         }
+        place = watcher.token();
     }
-    if let Some(token) = watcher.token() {
+    if let Some(token) = place {
         format.line(&Delivery { token, item: Item::Progress }, &mut body);
     }
     Ok(response(NDJSON, Body::from(body)))
@@ -162,7 +166,7 @@ async fn pump(
             biased;
             () = place.closed() => return,
             () = server::stopped(&mut stop) => {
-                let problem = watch::stops(watcher.token().as_ref());
+                let problem = watch::stops();
                 let _ = place.send(format::failed(&problem)).await;
                 return;
             }

@@ -60,7 +60,12 @@ impl Watcher {
     pub fn new(api: &Api, terms: Terms) -> Result<Watcher, Problem> {
         let Terms { namespace, start, wanted, policy } = terms;
         let filter = wanted.filter()?;
-        let prefixes = wanted.prefixes;
+        let scans = match &start {
+            Start::Beginning => true,
+            Start::Resume(token) => token.scanned.is_some(),
+            Start::Now | Start::Time(_) | Start::After(_) => false,
+        };
+        let prefixes = looked_at(wanted.prefixes, &filter, scans);
         allow(api, &namespace, &prefixes)?;
         let subscriber = api.subscribe(&namespace, Options { start, filter, policy })?;
         Ok(Watcher { api: api.clone(), subscriber, prefixes, looked: Instant::now() })
@@ -94,8 +99,10 @@ impl Watcher {
     /// A problem; then nothing has changed.
     pub fn set_filter(&mut self, wanted: Wanted) -> Result<Vec<Delivery>, Problem> {
         let filter = wanted.filter()?;
-        allow(&self.api, self.subscriber.namespace(), &wanted.prefixes)?;
-        self.prefixes = wanted.prefixes;
+        let scans = self.token().is_some_and(|token| token.scanned.is_some());
+        let prefixes = looked_at(wanted.prefixes, &filter, scans);
+        allow(&self.api, self.subscriber.namespace(), &prefixes)?;
+        self.prefixes = prefixes;
         Ok(self.subscriber.set_filter(filter))
     }
 
@@ -118,6 +125,15 @@ impl Watcher {
     pub fn namespace(&self) -> &Namespace {
         self.subscriber.namespace()
     }
+}
+
+/// What a subscription looks at. A snapshot of several prefixes reads all that they have in common, and
+/// its resume tokens name ids among those.
+fn looked_at(mut prefixes: Vec<String>, filter: &Filter, scans: bool) -> Vec<String> {
+    if scans && !filter.is_one_prefix() {
+        prefixes.push(filter.prefix().to_owned());
+    }
+    prefixes
 }
 
 /// Every actor that may be told of is looked at: those of each prefix, or all.
@@ -196,7 +212,7 @@ pub fn refused(refused: Refused) -> Problem {
 fn ended(ended: Ended) -> Problem {
     match ended {
         Ended::Failed(failure) => failure.into(),
-        Ended::Stopped(token) => stops(token.as_ref()),
+        Ended::Stopped => stops(),
         Ended::By(End::Compacted { first, asked }) => {
             let before = first.0.saturating_sub(1);
             let detail = format!(
@@ -215,14 +231,11 @@ fn ended(ended: Ended) -> Problem {
     }
 }
 
-/// The node stops: the stream goes on at another.
-pub fn stops(token: Option<&ResumeToken>) -> Problem {
+/// The node stops: the stream goes on at another, from the last token that came. Where this node is may
+/// be further than what it has sent.
+pub fn stops() -> Problem {
     let detail = "the node stops; go on at another with the last resume token";
-    let problem = Problem::new(&codes::UNAVAILABLE, detail);
-    match token {
-        Some(token) => problem.resume(token),
-        None => problem,
-    }
+    Problem::new(&codes::UNAVAILABLE, detail)
 }
 
 /// How long a client may want to wait for changes.

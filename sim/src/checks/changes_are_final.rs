@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use understudy_core::{ActorId, Change, ChangeKind, GroupId, NodeId, Record, Sequence, Version};
+use understudy_core::{
+    ActorId, Change, ChangeKind, EventId, GroupId, NodeId, Record, Sequence, Token, Version,
+};
 
 use super::Violation;
 use super::replicas_equal::Dump;
@@ -22,6 +24,8 @@ pub struct ChangesAreFinal {
 #[derive(Default)]
 pub struct Told {
     changes: BTreeMap<Sequence, Change>,
+    /// The event ids, each with its change.
+    events: BTreeMap<EventId, Sequence>,
     /// What the actors are after all changes up to `folded`.
     rows: BTreeMap<ActorId, Record>,
     folded: Sequence,
@@ -94,6 +98,26 @@ impl ChangesAreFinal {
         self.checked
     }
 
+    /// A client was answered that `actor` has changed at `sequence`, and has `token` since.
+    ///
+    /// # Errors
+    /// The change there is another one.
+    pub fn check_acked(
+        &self,
+        group: GroupId,
+        actor: &ActorId,
+        sequence: Sequence,
+        token: Option<Token>,
+    ) -> Result<(), Violation> {
+        let told = self.groups.get(&group).and_then(|told| told.get(sequence));
+        let Some(change) = told else { return Ok(()) };
+        let after = change.after.as_ref().map(|record| record.token);
+        if change.id == *actor && after == token {
+            return Ok(());
+        }
+        violation(format!("{actor} was answered to be {token:?} since {sequence}: {change:?}"))
+    }
+
     /// Of a cluster that has converged: `rows` are what the changes up to `end` come to.
     ///
     /// # Errors
@@ -116,6 +140,10 @@ impl ChangesAreFinal {
 impl Told {
     fn take(&mut self, node: NodeId, change: &Change) -> Result<(), Violation> {
         let first = self.changes.entry(change.sequence).or_insert_with(|| change.clone());
+        let place = *self.events.entry(change.event).or_insert(change.sequence);
+        if place != change.sequence {
+            return violation(format!("{change:?} has the event id of change {place}"));
+        }
         if first != change {
             return violation(format!("N{node} tells {change:?}, another node {first:?}"));
         }
@@ -202,7 +230,7 @@ mod tests {
     use crate::history::{actor, value};
     use understudy_core::change::Fields;
     use understudy_core::message::LogPosition;
-    use understudy_core::{EventId, Lineage, Timestamp};
+    use understudy_core::{Lineage, Timestamp};
 
     const GROUP: GroupId = GroupId(1);
 

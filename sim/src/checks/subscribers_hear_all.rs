@@ -175,6 +175,8 @@ impl Hearing {
             let same = exact.event == change.event && exact.id == change.id;
             same && exact.after == change.after && self.filter.wants(exact)
         });
+        // Alone it is told as it is.
+        let is_right = is_right && (conflated > 0 || exact == Some(change));
         let fits = conflated <= left_out.len() as u64;
         let whole = conflated < left_out.len() as u64 || first.before == change.before;
         if is_right && fits && whole {

@@ -90,10 +90,7 @@ impl Watch {
                     items
                 }
                 Heard::Deliveries(_, Err(problem)) => return Some((Err(problem.into()), None)),
-                Heard::Stop => {
-                    let token = self.watchers.first().and_then(Watcher::token);
-                    return Some((Err(stops(token.as_ref()).into()), None));
-                }
+                Heard::Stop => return Some((Err(stops().into()), None)),
             };
             if !items.is_empty() {
                 return Some((Ok(proto::WatchResponse { items }), Some(self)));
