@@ -87,10 +87,10 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// 64 MiB in memory, 1 GiB in a backend, seven days.
+    /// 32 MiB in memory, 1 GiB in a backend, seven days.
     pub fn production() -> Retention {
         Retention {
-            memory_bytes: 64 * 1024 * 1024,
+            memory_bytes: 32 * 1024 * 1024,
             backend_bytes: 1024 * 1024 * 1024,
             age: Duration::from_secs(7 * 24 * 60 * 60),
         }
