@@ -128,9 +128,8 @@ impl std::str::FromStr for ChangeKind {
 }
 
 /// Names a change (S0-092): made of the history, the change's place in it and the operation's name, so
-/// a repeat of the
-/// operation, which changes nothing again, brings no other, and another change under a name that was
-/// used before has its own. A UUID of version 8 (RFC 9562 §5.8).
+/// a repeat of the operation, which changes nothing again, brings no other, and another change under a
+/// name that was used before has its own. A UUID of version 8 (RFC 9562 §5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId(pub u128);
 

@@ -64,11 +64,12 @@ impl Feed {
 
     /// Adds the next change.
     pub fn push(&mut self, meta: &mut Meta, change: Change) {
-        meta.change_bytes += count(change.bytes());
+        let size = count(change.bytes());
+        meta.change_bytes += size;
         self.fresh.push(change.clone());
         match &mut self.kept {
             Kept::Here(changes, bytes) => {
-                *bytes += count(change.bytes());
+                *bytes += size;
                 changes.push_back(change);
             }
             Kept::Outside { written, .. } => written.push(change),
@@ -202,8 +203,8 @@ pub(super) fn found(meta: &Meta, after: Sequence, changes: Vec<Change>) -> Chang
 }
 
 /// Behind which change those of a time begin, `last` being the last before it that is retained; of a
-/// time to come, behind the last one. When
-/// none is, one of that time or later may be among those that are forgotten.
+/// time to come, behind the last one. When none is, one of that time or later may be among those that
+/// are forgotten.
 pub(super) fn since_time(meta: &Meta, time: Timestamp, last: Sequence) -> Sequence {
     if time > meta.committed_time {
         return meta.sequence;
